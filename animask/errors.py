@@ -1,0 +1,28 @@
+"""Known mistakes: one sentence, one hint and an exit code; the command line prints them without a traceback."""
+
+
+class AnimaskError(Exception):
+    """A failure with a sentence for the user.
+
+    message: what is wrong, one sentence. hint: what to do about it, one sentence or empty.
+    exit_code: what the command line ends with (1: failed while running).
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class InputError(AnimaskError):
+    """Unreadable or unusable input, or a wrong option: exit 2."""
+
+    exit_code = 2
+
+
+class MissingError(AnimaskError):
+    """Something needed is not there, a face in the picture or a weights file: exit 3."""
+
+    exit_code = 3
