@@ -1,0 +1,274 @@
+"""What a model and a training run are: frozen dataclasses, named presets, and the TOML reader."""
+
+import dataclasses
+import difflib
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from animask.errors import InputError
+
+MAX_CONFIG_BYTES = 1_000_000
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Everything needed to build the four networks and to run P_test; saved in every checkpoint.
+
+    resolution: side of the square frames, in pixels. reduction: D shrinks and U enlarges by this factor.
+    blocks: encoding (and decoding) blocks of m, r and h. residual_blocks: of ℓ.
+    width: channels before the first doubling in r and h; m has half of it, the trunk of ℓ four times.
+    max_channels: where the doubling stops. encoder_order: what follows the convolution in an encoding block.
+    mask_head: "plain" as in the paper, or "normalised" (BatchNorm on the logits of m, see MaskGenerator).
+    temperature: logits of m and r are divided by it before the sigmoid. logit_spread: of the normalised head.
+    mask_shrink: how m shrinks its input, "bilinear" or "gaussian" (13×13, σ 1.5 before sampling).
+    threshold: ρ of P_test, a number in [0, 1] or "median" (of each driver mask). scale: of P_test.
+    threshold_train: ρ of P_train. cuts: range of the strip borders of P_train, as fractions of the side.
+    """
+
+    preset: str = "paper"
+    resolution: int = 256
+    reduction: int = 4
+    blocks: int = 5
+    residual_blocks: int = 6
+    width: int = 64
+    max_channels: int = 1024
+    encoder_order: Literal["relu-bn", "bn-relu"] = "relu-bn"
+    mask_head: Literal["plain", "normalised"] = "plain"
+    temperature: float = 1.0
+    logit_spread: float = 2.0
+    mask_shrink: Literal["bilinear", "gaussian"] = "bilinear"
+    threshold: float | Literal["median"] = "median"
+    scale: float = 0.75
+    threshold_train: float | Literal["median"] = "median"
+    cuts: tuple[float, float] = (0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        for name in ("reduction", "blocks", "residual_blocks", "width", "max_channels"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.width % 2:
+            raise InputError(f"width must be even, not {self.width}")
+        if self.reduction & (self.reduction - 1):
+            raise InputError(f"reduction must be a power of two, not {self.reduction}")
+        stride = self.reduction * 2**self.blocks
+        if self.resolution < stride or self.resolution % stride:
+            hint = f"choose a multiple, such as {max(1, round(self.resolution / stride)) * stride}"
+            raise InputError(f"resolution {self.resolution} does not divide by {stride}", hint)
+        check_range("scale", self.scale, 0.05, 2.0)
+        check_range("temperature", self.temperature, 1e-3, 1e3)
+        for name in ("threshold", "threshold_train"):
+            if getattr(self, name) != "median":
+                check_range(name, getattr(self, name), 0.0, 1.0)
+        if not 0.0 <= self.cuts[0] < self.cuts[1] <= 1.0:
+            raise InputError(f"cuts must be two rising fractions in [0, 1], not {self.cuts}")
+
+    @property
+    def mask_size(self) -> int:
+        """Side of the masks in pixels: 64 at a resolution of 256."""
+        return self.resolution // self.reduction
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Settings of a training run; the defaults are the paper's (section 3.1).
+
+    epochs × (identities × repeats) / batch steps, unless `steps` is given, which then replaces the epochs
+    (decay and start fractions keep their proportions). decay: epochs after which lr is multiplied by 0.1.
+    schedule: "step" (the paper's decay) or "cosine" (to zero). warmup: steps of linear warm-up.
+    r_start, h_start: epochs after which r and h begin to learn; h never influences m, ℓ and r, so
+    a late start of h costs them nothing and saves its arithmetic, more than half of a step.
+    identities: "prefix" (the file name up to the first #) or "file". repeats: of every identity an epoch.
+    perceptual: "vgg19", "random" (fixed-seed random weights, plus L1) or "pixels" (no network).
+    perceptual_layers: ReLUs of VGG-19, counted from 1. scales: of the pyramid, as divisors of the side.
+    far: source and driver lie at least this fraction of the clip's length apart, 0 to 0.5.
+    jitter: "driver" (A on the driver only) or "all" (the pair shares one jitter, the driver has its own).
+    flips: "none", "mirror" (horizontal p .5), or "time-or-mirror" (time p .5, else horizontal p .5).
+    shift: source and target are shifted by up to this fraction of the side, scaled by 1 ± shift and turned
+    by up to shift radians, each on its own draw. degrade: chance of a mild blur or compression noise in d.
+    toons, stills: share of the samples from rendered toons and from single pictures made to move.
+    toon_pool: identities that are rendered once, ahead; 0 renders a new one for every sample.
+    """
+
+    epochs: int = 100
+    steps: int | None = None
+    batch: int = 16
+    repeats: int = 1
+    lr: float = 2e-4
+    beta1: float = 0.5
+    beta2: float = 0.9
+    schedule: Literal["step", "cosine"] = "step"
+    decay: tuple[int, ...] = (60, 90)
+    warmup: int = 0
+    lambda_mask: float = 100.0
+    lambda_rec: float = 10.0
+    r_start: float = 1.0
+    h_start: float = 0.0
+    identities: Literal["prefix", "file"] = "prefix"
+    perceptual: Literal["vgg19", "random", "pixels"] = "vgg19"
+    perceptual_layers: tuple[int, ...] = (1, 3, 5)
+    scales: tuple[int, ...] = (1, 2, 4)
+    far: float = 0.0
+    jitter: Literal["driver", "all"] = "driver"
+    flips: Literal["none", "mirror", "time-or-mirror"] = "none"
+    shift: float = 0.0
+    degrade: float = 0.0
+    toons: float = 0.0
+    toon_pool: int = 0
+    stills: float = 0.0
+    stills_dir: str = ""
+    ema: float = 0.999
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    compile: bool = False
+    workers: int = 2
+    seed: int = 0
+    log_every: int = 20
+    preview_every: int = 500
+    save_every: int = 500
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        for name in ("epochs", "batch", "repeats", "log_every", "preview_every", "save_every"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.steps is not None and self.steps < 1:
+            raise InputError(f"steps must be at least 1, not {self.steps}")
+        check_range("lr", self.lr, 1e-8, 1.0)
+        check_range("far", self.far, 0.0, 0.5)
+        check_range("toons + stills", self.toons + self.stills, 0.0, 1.0)
+        check_range("ema", self.ema, 0.0, 0.999999)
+
+
+def check_range(name: str, value: float, low: float, high: float) -> None:
+    """Raise InputError unless low <= value <= high (so NaN fails)."""
+    if not low <= value <= high:
+        raise InputError(f"{name} must be between {low:g} and {high:g}, not {value:g}")
+
+
+def check_types(config: Any) -> None:
+    """Raise InputError for a field whose value does not have its declared type; whole numbers pass as float."""
+    for name, kind in get_type_hints(type(config)).items():
+        value = getattr(config, name)
+        if not matches(value, kind):
+            raise InputError(f"{name} = {value!r} is not valid", f"expected {describe(kind)}")
+
+
+def matches(value: Any, kind: Any) -> bool:
+    """Does a value have the declared type? Understands Literal, unions, tuples and the plain types."""
+    if get_origin(kind) is Literal:
+        return value in get_args(kind)
+    if get_origin(kind) is tuple:
+        inner = get_args(kind)
+        items = inner[:1] * len(value) if inner[-1] is Ellipsis and isinstance(value, tuple) else inner
+        return isinstance(value, tuple) and len(value) == len(items) and all(map(matches, value, items))
+    if get_args(kind):
+        return any(matches(value, option) for option in get_args(kind))
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+
+
+def describe(kind: Any) -> str:
+    """The declared type in words."""
+    if get_origin(kind) is Literal:
+        return " or ".join(repr(option) for option in get_args(kind))
+    if get_origin(kind) is tuple:
+        return f"a list of {describe(get_args(kind)[0])}"
+    if get_args(kind):
+        return " or ".join(describe(option) for option in get_args(kind))
+    names = {
+        int: "a whole number",
+        float: "a number",
+        str: "a text",
+        bool: "true or false",
+        type(None): "nothing",
+    }
+    return names.get(kind, str(kind))
+
+
+# released: the values of the authors' code where they differ from the paper.
+MODEL_PRESETS = {
+    "paper": ModelConfig(),
+    "released": ModelConfig(
+        preset="released",
+        encoder_order="bn-relu",
+        temperature=0.1,
+        mask_shrink="gaussian",
+        threshold=100 / 255,
+        threshold_train=100 / 255,
+        cuts=(15 / 64, 45 / 64),
+    ),
+    "compact": ModelConfig(preset="compact", width=16, max_channels=256),
+    "tiny": ModelConfig(preset="tiny", resolution=64, blocks=2, residual_blocks=2, width=4, max_channels=16),
+}
+TRAIN_PRESETS = {
+    "paper": TrainConfig(),
+    "released": TrainConfig(beta2=0.999, jitter="all", flips="time-or-mirror"),
+    "compact": TrainConfig(),
+    "tiny": TrainConfig(),
+}
+
+
+def preset(name: str) -> tuple[ModelConfig, TrainConfig]:
+    """The model and training settings of a named preset; InputError names the known ones."""
+    if name not in MODEL_PRESETS:
+        raise InputError(
+            f"unknown preset {name!r}",
+            f"choose one of {', '.join(MODEL_PRESETS)}{nearest(name, MODEL_PRESETS)}",
+        )
+    return MODEL_PRESETS[name], TRAIN_PRESETS[name]
+
+
+def nearest(name: str, known: Any) -> str:
+    """`; did you mean ...?` for the closest known name, or nothing."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def update(config: Any, changes: dict[str, Any], where: str = "the configuration") -> Any:
+    """A copy of a configuration with some fields changed; InputError names the nearest known key."""
+    known = [field.name for field in dataclasses.fields(config)]
+    for key in changes:
+        if key not in known:
+            hint = nearest(key, known).lstrip("; ") or f"known keys: {', '.join(known)}"
+            raise InputError(f"unknown key {key!r} in {where}", hint)
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in changes.items()}
+    return dataclasses.replace(config, **values)
+
+
+def read_toml(path: Path) -> dict[str, dict[str, Any]]:
+    """Sections `[model]` and `[train]` (and a top-level `preset`) of a recipe; InputError for anything else."""
+    if not path.is_file():
+        raise InputError(f"{path} is not a file", "--config takes a TOML file")
+    if path.stat().st_size > MAX_CONFIG_BYTES:
+        raise InputError(
+            f"{path} is larger than {MAX_CONFIG_BYTES} bytes", "a configuration is a short text file"
+        )
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise InputError(f"{path} is not a readable TOML file: {error}") from error
+    for key, value in content.items():
+        if key not in ("preset", "dataset", "model", "train"):
+            hint = nearest(key, ("preset", "dataset", "model", "train")).lstrip("; ")
+            raise InputError(
+                f"unknown key {key!r} in {path}", hint or "known: preset, dataset, [model], [train]"
+            )
+        if isinstance(value, dict) != (key in ("model", "train")):
+            raise InputError(
+                f"{key!r} in {path} has the wrong form",
+                "preset and dataset are texts, model and train sections",
+            )
+    return content
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """The fields of a configuration as plain values for JSON or TOML."""
+    return dataclasses.asdict(config)
+
+
+def model_from_dict(values: dict[str, Any]) -> ModelConfig:
+    """A ModelConfig from the values that `to_dict` gave; every value is checked."""
+    return update(ModelConfig(), values, "the model's configuration")

@@ -1,0 +1,88 @@
+"""`Animator`: the equations that join the four networks; the one core of animate, train and eval.
+
+s: source, d: driver, m: masks (`m_s`, `m_d` raw, `m_dp` perturbed, `m_dr` refined), c: coarse, f: final.
+Frames are (B, 3, R, R) and masks (B, 1, R/4, R/4), float in [0, 1].
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from animask.config import ModelConfig
+from animask.networks import HighResGenerator, LowResGenerator, MaskGenerator, MaskRefiner, down, up
+from animask.perturb import p_test, p_train
+
+
+class Trace(NamedTuple):
+    """What one driven frame leaves behind, the columns of the paper's figure 3; f is None while h is not run."""
+
+    m_s: Tensor
+    m_d: Tensor
+    m_dp: Tensor
+    m_dr: Tensor
+    c: Tensor
+    f: Tensor | None
+
+
+def cat(*tensors: Tensor) -> Tensor:
+    """Join along the channels; a batch of one is repeated for the others."""
+    batch = max(len(x) for x in tensors)
+    return torch.cat([x.expand(batch, -1, -1, -1) for x in tensors], dim=1)
+
+
+class Animator(nn.Module):
+    """m, r, ℓ (`l`) and h, and the equations between them. The `detach` calls live here and nowhere else."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.m = MaskGenerator(config)
+        self.r = MaskRefiner(config)
+        self.l = LowResGenerator(config)
+        self.h = HighResGenerator(config)
+
+    def refine(self, s: Tensor, m_s: Tensor, m_dp: Tensor) -> Tensor:
+        """The perturbed driver mask with the identity of the source; the loss on it trains r only."""
+        return self.r(cat(self.down(s), m_s.detach(), m_dp.detach()))  # eq. (2), (5)
+
+    def coarse(self, s: Tensor, m_s: Tensor, m_x: Tensor) -> Tensor:
+        """c from the source and the mask to follow; the loss on it trains ℓ and m."""
+        return self.l(cat(self.down(s), m_s, m_x))  # eq. (3), (6)
+
+    def final(self, s: Tensor, m_s: Tensor, m_x: Tensor, c: Tensor) -> Tensor:
+        """f from c and the full-size source; the loss on it trains h only."""
+        return self.h(cat(s, self.up(m_s).detach(), self.up(m_x).detach(), c.detach()))  # eq. (4), (7)
+
+    def drive(self, s: Tensor, m_s: Tensor, d: Tensor) -> Trace:
+        """Test time, equations (2) to (4); m_s = m(s), eq. (1), is computed once per source by the caller.
+
+        s: (1 or B, 3, R, R), m_s: its mask, d: (B, 3, R, R).
+        """
+        m_d = self.m(d)
+        m_dp = p_test(m_d, self.config.threshold, self.config.scale)
+        m_dr = self.refine(s, m_s, m_dp)  # eq. (2)
+        c = self.coarse(s, m_s, m_dr)  # eq. (3)
+        f = self.final(s, m_s, m_dr, c)  # eq. (4)
+        return Trace(m_s, m_d, m_dp, m_dr, c, f)
+
+    def forward(self, s: Tensor, d: Tensor, generator: torch.Generator | None = None) -> Trace:
+        """Training, equations (5) to (7): ℓ and h see the raw driver mask. s, d = A(target): (B, 3, R, R).
+
+        h is left out (f is None) while its parameters do not learn. The masks of the trace carry no gradient but m_dr.
+        """
+        m_s, m_d = self.m(torch.cat((s, d))).chunk(2)  # one pass, so that BatchNorm sees both alike
+        m_dp = p_train(m_d.detach(), self.config.threshold_train, self.config.cuts, generator)
+        m_dr = self.refine(s, m_s, m_dp)  # eq. (5)
+        c = self.coarse(s, m_s, m_d)  # eq. (6)
+        learns = next(self.h.parameters()).requires_grad
+        f = self.final(s, m_s, m_d, c) if learns else None  # eq. (7)
+        return Trace(m_s.detach(), m_d.detach(), m_dp, m_dr, c, f)
+
+    def down(self, x: Tensor) -> Tensor:
+        """D of the paper."""
+        return down(x, self.config.reduction)
+
+    def up(self, x: Tensor) -> Tensor:
+        """U of the paper."""
+        return up(x, self.config.reduction)

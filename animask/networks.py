@@ -1,0 +1,97 @@
+"""The four networks of the paper: m, r, ℓ and h (section 3, "Architecture"). NCHW, float, values in [0, 1]."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from animask.config import ModelConfig
+from animask.layers import EncoderDecoder, ResidualBlock, UNet, decoding_block
+
+
+def down(x: Tensor, factor: int) -> Tensor:
+    """D: bilinear shrinking by an integer factor, (B, C, H, W) to (B, C, H/factor, W/factor)."""
+    return functional.interpolate(x, scale_factor=1 / factor, mode="bilinear", align_corners=False)
+
+
+def up(x: Tensor, factor: int) -> Tensor:
+    """U: bilinear enlarging by an integer factor, (B, C, H, W) to (B, C, H·factor, W·factor)."""
+    return functional.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
+
+
+def gaussian_blur(x: Tensor, size: int, sigma: float) -> Tensor:
+    """Separable Gaussian blur with replicated borders; shape unchanged."""
+    at = torch.arange(size, device=x.device, dtype=torch.float32) - (size - 1) / 2
+    weights = torch.exp(-(at**2) / (2 * sigma**2))
+    weights = (weights / weights.sum()).to(x.dtype)
+    n, half = x.shape[1], size // 2
+    x = functional.pad(x, (half, half, half, half), mode="replicate")
+    x = functional.conv2d(x, weights.view(1, 1, 1, size).expand(n, 1, 1, size), groups=n)
+    return functional.conv2d(x, weights.view(1, 1, size, 1).expand(n, 1, size, 1), groups=n)
+
+
+class MaskGenerator(nn.Module):
+    """m: (B, 3, R, R) frames to (B, 1, R/4, R/4) masks in [0, 1]; the same network for source and driver.
+
+    released: the head has no padding and its output is padded with zeros (a black frame of three pixels in every
+    published mask); here: padding inside the head, because the border is part of the picture.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        width = config.width // 2
+        self.body = EncoderDecoder(3, width, config.blocks, config.max_channels, config.encoder_order)
+        self.head = nn.Conv2d(width, 1, 7, padding=3)
+        # paper: sigmoid right after the head; here, with mask_head = "normalised": BatchNorm between the two,
+        # because plain masks stay dark for thousands of steps and nothing is learnt meanwhile.
+        self.norm = nn.BatchNorm2d(1, affine=False) if config.mask_head == "normalised" else nn.Identity()
+        self.gain = config.logit_spread if config.mask_head == "normalised" else 1 / config.temperature
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.config.mask_shrink == "gaussian":
+            x = gaussian_blur(x, 13, 1.5)
+        logits = self.head(self.body(down(x, self.config.reduction)))
+        return torch.sigmoid(self.norm(logits) * self.gain)
+
+
+class MaskRefiner(nn.Module):
+    """r: D(s), m_s and a perturbed driver mask, (B, 5, R/4, R/4), to the refined mask (B, 1, R/4, R/4)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.temperature = config.temperature
+        self.body = EncoderDecoder(5, config.width, config.blocks, config.max_channels, config.encoder_order)
+        self.head = nn.Conv2d(config.width, 1, 7, padding=3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sigmoid(self.head(self.body(x)) / self.temperature)
+
+
+class LowResGenerator(nn.Module):
+    """ℓ: D(s), m_s and the driver's mask, (B, 5, R/4, R/4), to the coarse frame c, (B, 3, R, R)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        width = 4 * config.width
+        self.first = nn.Conv2d(5, width, 7, padding=3)
+        self.norm = nn.BatchNorm2d(width)
+        self.residual = nn.Sequential(*(ResidualBlock(width) for _ in range(config.residual_blocks)))
+        ups = config.reduction.bit_length() - 1  # log2: two up-blocks for a reduction of 4
+        self.decoder = nn.Sequential(*(decoding_block(width >> i, width >> (i + 1)) for i in range(ups)))
+        self.head = nn.Conv2d(width >> ups, 3, 7, padding=3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.norm(self.first(x)))
+        return torch.sigmoid(self.head(self.decoder(self.residual(x))))
+
+
+class HighResGenerator(nn.Module):
+    """h: s, U(m_s), U(driver's mask) and c, (B, 8, R, R), to the final frame f, (B, 3, R, R)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.body = UNet(8, config.width, config.blocks, config.max_channels, config.encoder_order)
+        self.head = nn.Conv2d(config.width + 8, 3, 7, padding=3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sigmoid(self.head(self.body(x)))

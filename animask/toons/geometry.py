@@ -1,0 +1,201 @@
+"""Where the parts of a toon are: the head as a solid of rings, turned by the pose and projected to the frame."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from animask.toons.identity import Identity
+from animask.toons.pose import Pose
+
+HEAD = 0.25  # half the height of the head as a fraction of the frame, at scale 1
+CENTRE = (0.5, 0.475)  # of the head in the frame, neutral pose
+_PIVOT = np.array([0.0, 0.5, -0.15])  # where the head turns, near the top of the spine
+_VIEW_DISTANCE = 7.0  # in head units: a gentle perspective
+_RINGS, _SPOKES = 22, 32
+
+
+@lru_cache(maxsize=64)
+def _spline_matrix(count: int, per: int, closed: bool) -> np.ndarray:
+    """Catmull-Rom weights (m, count): control points to `per` points a span."""
+    spans = count if closed else count - 1
+    t = np.arange(per) / per
+    basis = (
+        np.stack([-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, -(t**2) + t**3]) / 2
+    )
+    matrix = np.zeros((spans * per + (0 if closed else 1), count))
+    for span in range(spans):
+        for k in range(4):
+            index = span + k - 1
+            index = index % count if closed else min(max(index, 0), count - 1)
+            matrix[span * per : (span + 1) * per, index] += basis[k]
+    if not closed:
+        matrix[-1, -1] = 1
+    return matrix
+
+
+def loop(points: np.ndarray, per: int = 5) -> np.ndarray:
+    """A smooth closed curve through control points (n, d)."""
+    return _spline_matrix(len(points), per, True) @ points
+
+
+def curve(points: np.ndarray, per: int = 6) -> np.ndarray:
+    """A smooth open curve through control points (n, d), ends included."""
+    return _spline_matrix(len(points), per, False) @ points
+
+
+@dataclass(frozen=True, eq=False)
+class Profile:
+    """The solid of a head: half width, front depth and back depth at heights y."""
+
+    y: np.ndarray
+    width: np.ndarray
+    front: np.ndarray
+    back: np.ndarray
+
+    def at(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Half width, front and back depth at y, each shaped as y."""
+        return (
+            np.interp(y, self.y, self.width),
+            np.interp(y, self.y, self.front),
+            np.interp(y, self.y, self.back),
+        )
+
+    def lift(self, x: np.ndarray, y: np.ndarray, height: float | np.ndarray = 0.0) -> np.ndarray:
+        """Points (..., 3) on the front of the head at frontal coordinates x, y, raised by `height`."""
+        x, y = np.broadcast_arrays(np.asarray(x, float), np.asarray(y, float))
+        width, front, _ = self.at(y)
+        z = front * np.sqrt(np.maximum(0.0, 1 - (x / np.maximum(width, 1e-3)) ** 2)) + height
+        return np.stack([x, y, z], -1)
+
+    def around(self, azimuth: np.ndarray, y: np.ndarray, grow: float = 1.0) -> np.ndarray:
+        """Points (..., 3) at azimuth (radians, 0 in front, > 0 to the right) and height y, on the head times `grow`."""
+        azimuth, y = np.broadcast_arrays(np.asarray(azimuth, float), np.asarray(y, float))
+        width, front, back = self.at(y)
+        depth = np.where(np.cos(azimuth) > 0, front, back)
+        points = np.stack([width * np.sin(azimuth), y, depth * np.cos(azimuth)], -1)
+        return (points - _CORE) * grow + _CORE
+
+
+_CORE = np.array([0.0, -0.1, -0.05])  # the middle of the skull
+
+
+@lru_cache(maxsize=256)
+def profile(identity: Identity) -> Profile:
+    """The head of an identity, mouth shut."""
+    i = identity
+    y = np.concatenate([-np.cos(np.linspace(0, np.pi / 2, 24)), np.linspace(0, i.chin_y, 33)[1:]])
+    up = np.maximum(0.0, 1 - np.abs(np.minimum(y, 0)) ** 2.3) ** (1 / 2.3)
+    knots = np.array([0.0, 0.18, 0.42, 0.64, 0.82, 0.93, 1.0]) * i.chin_y
+    widths = np.array(
+        [
+            i.head_width,
+            i.head_width * 0.985,
+            i.cheek_width * 0.955,
+            i.jaw_width * 1.04,
+            i.jaw_width * 0.6 + i.chin_width * 0.52,
+            i.chin_width * 1.25,
+            i.chin_width * 0.55,
+        ]
+    )
+    dense_y, dense_w = curve(np.stack([knots, widths], 1)).T
+    width = np.where(y < 0, i.head_width * up, np.interp(y, dense_y, dense_w))
+    front = np.where(y < 0, 0.8 * up, np.interp(y / i.chin_y, [0, 0.5, 0.8, 1], [0.8, 0.77, 0.72, 0.56]))
+    back = np.where(y < 0, 0.9 * up, np.interp(y / i.chin_y, [0, 0.3, 0.6, 1], [0.9, 0.75, 0.35, 0.0]))
+    return Profile(y, width, front, back)
+
+
+@lru_cache(maxsize=256)
+def head_cloud(identity: Identity) -> np.ndarray:
+    """Points (n, 3) all over the head: the hull of their projection is its outline."""
+    i = identity
+    y = np.concatenate(
+        [-np.cos(np.linspace(0, np.pi / 2, _RINGS // 2)), np.linspace(0, i.chin_y, _RINGS // 2 + 2)[1:]]
+    )
+    azimuth = np.linspace(0, 2 * np.pi, _SPOKES, endpoint=False)
+    return profile(i).around(azimuth[None], y[:, None]).reshape(-1, 3)
+
+
+class Rig:
+    """An identity in a pose on a square of `size` pixels: local points in, picture points out.
+
+    Picture points are continuous: (0, 0) is the corner of the frame, pixel (0, 0) has its centre at (0.5, 0.5).
+    """
+
+    def __init__(self, identity: Identity, pose: Pose, size: int) -> None:
+        self.identity, self.pose, self.size = identity, pose, size
+        self.profile = profile(identity)
+        self.unit = HEAD * size * pose.scale
+        self.origin = np.array([(CENTRE[0] + pose.x) * size, (CENTRE[1] + pose.y) * size])
+        self.rotation = _rotation(pose.yaw, pose.pitch, pose.roll)
+        self.jaw = 0.15 * pose.mouth_open  # how far the chin drops
+
+    def drop(self, points: np.ndarray) -> np.ndarray:
+        """Local points with the jaw opened: what lies below the mouth goes down, front more than back."""
+        y, z = points[..., 1], points[..., 2]
+        below = np.clip((y - 0.4) / 0.5, 0, 1)
+        share = below * below * (3 - 2 * below) * np.clip((z + 0.4) / 0.7, 0, 1)
+        moved = points.copy()
+        moved[..., 1] += self.jaw * share
+        moved[..., 2] -= 0.25 * self.jaw * share
+        return moved
+
+    def turn(self, points: np.ndarray) -> np.ndarray:
+        """Local points (..., 3) rotated about the top of the spine."""
+        return (points - _PIVOT) @ self.rotation.T + _PIVOT
+
+    def place(self, turned: np.ndarray) -> np.ndarray:
+        """Turned points (..., 3) to picture points (..., 2)."""
+        depth = 1 / (1 - turned[..., 2:] / _VIEW_DISTANCE)
+        return self.origin + self.unit * turned[..., :2] * depth
+
+    def project(self, points: np.ndarray) -> np.ndarray:
+        """Local points (..., 3) to picture points (..., 2)."""
+        return self.place(self.turn(points))
+
+    def face(self, x: np.ndarray, y: np.ndarray, height: float | np.ndarray = 0.0) -> np.ndarray:
+        """Frontal coordinates on the face to picture points (..., 2)."""
+        return self.project(self.profile.lift(x, y, height))
+
+    def edge(self, points: np.ndarray) -> np.ndarray:
+        """Local points on the skull to picture points; those that have turned away are pushed out of the outline.
+
+        A hairline drawn so opens smoothly to the side when its far end passes behind the head.
+        """
+        width, front, _ = self.profile.at(points[..., 1])
+        normal = np.stack(
+            [
+                points[..., 0] / np.maximum(width, 0.1) ** 2,
+                np.zeros_like(width),
+                points[..., 2] / np.maximum(front, 0.1) ** 2,
+            ],
+            -1,
+        )
+        normal /= np.linalg.norm(normal, axis=-1, keepdims=True) + 1e-6
+        away = np.maximum(0.0, -(normal @ self.rotation.T)[..., 2])
+        turned = self.turn(points)
+        side = np.sign(points[..., 0])[..., None] * self.rotation[:, 0]
+        return self.place(turned + 1.3 * away[..., None] * side)
+
+    def torso(self, points: np.ndarray) -> np.ndarray:
+        """Torso points (..., 2), in head units about the pit of the neck, to picture points: they follow the head a little."""
+        p = self.pose
+        scale = HEAD * self.size * (1 + 0.5 * (p.scale - 1))
+        x = (CENTRE[0] + 0.45 * p.x + 0.01 * np.sin(p.yaw)) * self.size
+        y = (CENTRE[1] + 0.4 * p.y) * self.size + 1.42 * scale
+        return np.array([x, y]) + scale * points
+
+
+def _rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
+    cy, sy, cp, sp, cr, sr = (
+        np.cos(yaw),
+        np.sin(yaw),
+        np.cos(pitch),
+        np.sin(pitch),
+        np.cos(roll),
+        np.sin(roll),
+    )
+    about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+    about_x = np.array([[1, 0, 0], [0, cp, sp], [0, -sp, cp]])
+    about_z = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
+    return np.asarray(about_z @ about_x @ about_y)

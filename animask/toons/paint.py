@@ -1,0 +1,149 @@
+"""Brushes: anti-aliased polygons, soft fields of colour, strokes of varying width. Colours are RGB, 0..255."""
+
+import cv2
+import numpy as np
+
+from animask.toons.identity import Colour
+
+_SHIFT = 4  # fractional bits of OpenCV's polygon coordinates
+Box = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels
+
+
+def _fixed(points: np.ndarray, x0: float = 0.0, y0: float = 0.0) -> np.ndarray:
+    """Continuous picture points to OpenCV's fixed point, whose whole numbers are the centres of pixels."""
+    shifted = np.clip((points - (x0 + 0.5, y0 + 0.5)) * (1 << _SHIFT), -(1 << 24), 1 << 24)
+    return np.rint(shifted).astype(np.int32)
+
+
+def bounds(points: np.ndarray, size: int) -> Box:
+    """The box of whole pixels around points, inside the frame; empty boxes have x1 <= x0 or y1 <= y0."""
+    low, high = np.floor(points.min(0)).astype(int) - 1, np.ceil(points.max(0)).astype(int) + 2
+    x0, y0 = max(0, low[0]), max(0, low[1])
+    return int(x0), int(y0), int(min(size, high[0])), int(min(size, high[1]))
+
+
+def fill(picture: np.ndarray, points: np.ndarray, colour: Colour) -> None:
+    """Paint an opaque polygon."""
+    cv2.fillPoly(picture, [_fixed(points)], colour, cv2.LINE_AA, _SHIFT)
+
+
+def mask(box: Box, *polygons: np.ndarray) -> np.ndarray:
+    """The union of polygons as coverage (h, w) uint8 over a box."""
+    x0, y0, x1, y1 = box
+    cover = np.zeros((y1 - y0, x1 - x0), np.uint8)
+    for polygon in polygons:
+        cv2.fillPoly(cover, [_fixed(polygon, x0, y0)], (255,), cv2.LINE_AA, _SHIFT)
+    return cover
+
+
+def cut(cover: np.ndarray, box: Box, polygon: np.ndarray) -> None:
+    """Take a polygon out of a coverage mask."""
+    cv2.fillPoly(cover, [_fixed(polygon, box[0], box[1])], (0,), cv2.LINE_AA, _SHIFT)
+
+
+def blend(picture: np.ndarray, box: Box, cover: np.ndarray, patch: np.ndarray, alpha: float = 1.0) -> None:
+    """Lay a patch (h, w, 3) uint8 over a box of the picture through coverage (h, w) uint8."""
+    x0, y0, x1, y1 = box
+    below = picture[y0:y1, x0:x1]
+    weight = cover.astype(np.float32) * np.float32(alpha / 255)
+    below[:] = cv2.blendLinear(patch, below, weight, 1 - weight)
+
+
+def tint(picture: np.ndarray, points: np.ndarray, colour: Colour, alpha: float) -> None:
+    """Paint a translucent polygon."""
+    box = bounds(points, picture.shape[0])
+    if alpha <= 0 or box[2] <= box[0] or box[3] <= box[1]:
+        return
+    cover = mask(box, points)
+    patch = np.empty((*cover.shape, 3), np.uint8)
+    patch[:] = np.clip(colour, 0, 255)
+    blend(picture, box, cover, patch, alpha)
+
+
+def ribbon(points: np.ndarray, width: np.ndarray | float) -> np.ndarray:
+    """The outline of a stroke along points (n, 2) of a width that may vary along it."""
+    along = np.gradient(points, axis=0)
+    along /= np.linalg.norm(along, axis=1, keepdims=True) + 1e-6
+    side = np.stack([-along[:, 1], along[:, 0]], 1) * (np.broadcast_to(width, len(points))[:, None] / 2)
+    return np.concatenate([points + side, (points - side)[::-1]])
+
+
+def ring(centre: np.ndarray, radius: float, count: int = 20) -> np.ndarray:
+    """A circle as a polygon."""
+    angle = np.linspace(0, 2 * np.pi, count, endpoint=False)
+    return centre + radius * np.stack([np.cos(angle), np.sin(angle)], 1)
+
+
+class Field:
+    """A soft field of colour over a rectangle of the picture, computed on a coarse grid.
+
+    Its cost and its look do not depend on the size of the picture. Colours multiply: a field starts as one
+    colour, and every step adds to its logarithm.
+    """
+
+    def __init__(self, low: np.ndarray, high: np.ndarray, colour: Colour, cells: int = 64) -> None:
+        self.low, self.span, self.cells = low, np.maximum(high - low, 1e-3), cells
+        ticks = ((np.arange(cells) + 0.5) / cells).astype(np.float32)
+        self.x = (low[0] + ticks * self.span[0]).astype(np.float32)
+        self.y = (low[1] + ticks * self.span[1]).astype(np.float32)
+        self.log = np.zeros((cells, cells, 3), np.float32) + np.log(np.maximum(colour, 2)).astype(np.float32)
+
+    def sphere(self, centre: np.ndarray, radius: tuple[float, float], light: np.ndarray, gain: float) -> None:
+        """Shade as an ellipsoid of the given radii under a light from direction `light` (unit, z to the viewer)."""
+        nx = ((self.x - centre[0]) / radius[0])[None, :]
+        ny = ((self.y - centre[1]) / radius[1])[:, None]
+        nz = np.sqrt(np.maximum(0.03, 1 - nx * nx - ny * ny))
+        lit = (nx * light[0] + ny * light[1] + nz * light[2]) / np.sqrt(nx * nx + ny * ny + nz * nz)
+        shade = np.minimum(lit - 0.72, 0.3).astype(np.float32) * np.float32(gain)
+        # shadows lean to warm red: light that went through skin comes out so
+        self.log += shade[..., None] * np.where(
+            shade[..., None] < 0, np.float32([0.8, 1.05, 1.1]), np.float32([1, 1, 1])
+        )
+
+    def blobs(self, centres: np.ndarray, radii: np.ndarray, deltas: np.ndarray) -> None:
+        """Add Gaussians: centres (k, 2), radii (k, 2) in pixels, deltas (k, 3) of the logarithm of RGB."""
+        gx = np.exp(-0.5 * ((self.x[None] - centres[:, :1]) / radii[:, :1]) ** 2).astype(np.float32)
+        gy = np.exp(-0.5 * ((self.y[None] - centres[:, 1:]) / radii[:, 1:]) ** 2).astype(np.float32)
+        for channel in range(3):
+            self.log[..., channel] += (gy.T * deltas[:, channel].astype(np.float32)) @ gx
+
+    def soft(self, polygon: np.ndarray, blur: float) -> np.ndarray:
+        """Blurred coverage (cells, cells) of a polygon; blur in picture pixels."""
+        cover = np.zeros((self.cells, self.cells), np.uint8)
+        grid = (polygon - self.low) / self.span * self.cells
+        cv2.fillPoly(cover, [_fixed(grid)], (255,), cv2.LINE_AA, _SHIFT)
+        sigma = blur / self.span * self.cells
+        return cv2.GaussianBlur(
+            cover.astype(np.float32) / 255,
+            (0, 0),
+            max(float(sigma[0]), 0.4),
+            sigmaY=max(float(sigma[1]), 0.4),
+        )
+
+    def add(self, weight: np.ndarray, delta: tuple[float, float, float]) -> None:
+        """Add weight (cells, cells) times a change of the logarithm of RGB."""
+        self.log += weight[..., None] * np.float32(delta)
+
+    def patch(self, box: Box) -> np.ndarray:
+        """The field (h, w, 3) uint8 on the pixels of a box."""
+        colours = np.clip(np.exp(self.log), 0, 255).astype(np.uint8)
+        x0, y0, x1, y1 = box
+        step = self.span / self.cells
+        # grid position of a pixel's centre, for cv2.WARP_INVERSE_MAP
+        matrix = np.array(
+            [
+                [1 / step[0], 0, (x0 + 0.5 - self.low[0]) / step[0] - 0.5],
+                [0, 1 / step[1], (y0 + 0.5 - self.low[1]) / step[1] - 0.5],
+            ]
+        )
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        return cv2.warpAffine(
+            colours, matrix, (x1 - x0, y1 - y0), flags=flags, borderMode=cv2.BORDER_REPLICATE
+        )
+
+
+def paint(picture: np.ndarray, field: Field, *polygons: np.ndarray) -> None:
+    """Paint the union of polygons with a field of colour."""
+    box = bounds(np.concatenate(polygons), picture.shape[0])
+    if box[2] > box[0] and box[3] > box[1]:
+        blend(picture, box, mask(box, *polygons), field.patch(box))

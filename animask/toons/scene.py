@@ -1,0 +1,374 @@
+"""What is around the head: the background, which never moves, and the shoulders, which move a little."""
+
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from animask.toons.geometry import Rig, curve, loop
+from animask.toons.identity import Colour, Identity
+from animask.toons.paint import Field, blend, bounds, fill, mask, paint, ribbon, ring, tint
+
+_SCENE_STREAM, _CLOTH_STREAM = 3, 4
+_CLOTH_CELLS = 384  # the cloth is one texture of this size for every picture size
+_CLOTH_LOW, _CLOTH_SPAN = np.array([-2.0, -0.4]), 4.0  # its corner and extent in torso units
+
+
+def _shade(colour: Colour, factor: float) -> Colour:
+    r, g, b = np.clip(np.asarray(colour) * factor, 0, 255)
+    return (float(r), float(g), float(b))
+
+
+@lru_cache(maxsize=24)
+def background(identity: Identity, size: int) -> np.ndarray:
+    """The background (size, size, 3) uint8 of an identity. Shared: copy before painting on it."""
+    i = identity
+    rng = np.random.default_rng([i.seed, _SCENE_STREAM])
+    ramp = np.linspace(0, 1, size, dtype=np.float32)
+    axis = ramp[:, None] * rng.uniform(0.4, 1) + ramp[None] * rng.uniform(-0.5, 0.5)
+    t = ((axis - axis.min()) / (axis.max() - axis.min()))[..., None]
+    base, accent = np.float32(i.backdrop_colour), np.float32(i.backdrop_accent)
+    picture = np.ascontiguousarray((base * (1 - t) + (0.55 * base + 0.45 * accent) * t).astype(np.uint8))
+    _SCENERY[i.backdrop](picture, i, rng)
+    centre = 1 - 0.16 * ((ramp[:, None] - 0.5) ** 2 + (ramp[None] - 0.5) ** 2)[..., None] * 2
+    picture = (picture * centre).astype(np.uint8)
+    picture.setflags(write=False)
+    return picture
+
+
+def _blobs(picture: np.ndarray, i: Identity, rng: np.random.Generator) -> None:
+    size = len(picture)
+    for _ in range(7):
+        colour = _shade(
+            i.backdrop_accent if rng.random() < 0.6 else i.backdrop_colour, rng.uniform(0.8, 1.15)
+        )
+        fill(picture, ring(rng.uniform(0, 1, 2) * size, rng.uniform(0.08, 0.26) * size, 48), colour)
+    picture[:] = cv2.GaussianBlur(picture, (0, 0), 0.05 * size)
+
+
+def _stripes(picture: np.ndarray, i: Identity, rng: np.random.Generator) -> None:
+    size, width, angle = len(picture), rng.uniform(0.06, 0.14), rng.uniform(-0.5, 0.5)
+    across = np.array([np.cos(angle), np.sin(angle)])
+    along = np.array([-across[1], across[0]])
+    for k in np.arange(-1, 2, 2 * width):
+        corners = np.array([[k, -2], [k + width, -2], [k + width, 2], [k, 2]])
+        points = (0.5 + corners[:, :1] * across + corners[:, 1:] * along) * size
+        tint(picture, points, i.backdrop_accent, 0.35)
+
+
+def _bokeh(picture: np.ndarray, i: Identity, rng: np.random.Generator) -> None:
+    size = len(picture)
+    picture[:] = (picture * 0.72).astype(np.uint8)
+    for _ in range(16):
+        colour = _shade(i.backdrop_accent if rng.random() < 0.7 else (255, 236, 200), rng.uniform(0.95, 1.25))
+        tint(
+            picture,
+            ring(rng.uniform(0, 1, 2) * size, rng.uniform(0.025, 0.085) * size, 40),
+            colour,
+            rng.uniform(0.15, 0.5),
+        )
+    picture[:] = cv2.GaussianBlur(picture, (0, 0), 0.008 * size)
+
+
+def _box(size: int, x0: float, y0: float, x1: float, y1: float) -> np.ndarray:
+    return np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]]) * size
+
+
+def _room(picture: np.ndarray, i: Identity, rng: np.random.Generator) -> None:
+    size, floor, left = len(picture), rng.uniform(0.62, 0.74), rng.uniform(0.02, 0.1)
+    fill(picture, _box(size, -1, floor, 2, 2), _shade(i.backdrop_accent, 0.72))
+    fill(picture, _box(size, -1, floor, 2, floor + 0.015), _shade(i.backdrop_colour, 1.12))
+    for shelf in (0.16, 0.36):
+        x = left
+        for _ in range(6):
+            width, height = rng.uniform(0.018, 0.04), rng.uniform(0.07, 0.13)
+            fill(
+                picture,
+                _box(size, x, shelf - height, x + width, shelf),
+                _shade(_choice_of(rng, i), rng.uniform(0.6, 1.1)),
+            )
+            x += width + 0.004
+        fill(
+            picture,
+            _box(size, left - 0.02, shelf, left + 0.24, shelf + 0.016),
+            _shade(i.backdrop_accent, 0.55),
+        )
+    frame = rng.uniform(0.7, 0.76)
+    fill(picture, _box(size, frame, 0.08, frame + 0.2, 0.36), _shade(i.backdrop_accent, 0.6))
+    fill(picture, _box(size, frame + 0.015, 0.095, frame + 0.185, 0.345), _shade(i.backdrop_colour, 1.15))
+    fill(picture, ring(np.array([frame + 0.1, 0.24]) * size, 0.05 * size, 40), _choice_of(rng, i))
+    picture[:] = cv2.GaussianBlur(picture, (0, 0), 0.006 * size)
+
+
+def _choice_of(rng: np.random.Generator, i: Identity) -> Colour:
+    return (i.backdrop_accent, i.clothes_accent, i.backdrop_colour, (206, 150, 110))[int(rng.integers(4))]
+
+
+def _window(picture: np.ndarray, i: Identity, rng: np.random.Generator) -> None:
+    size, left = len(picture), rng.uniform(0.04, 0.3)
+    right, bottom = left + rng.uniform(0.5, 0.62), rng.uniform(0.5, 0.62)
+    fill(picture, _box(size, left - 0.02, 0.04, right + 0.02, bottom + 0.02), (240, 236, 228))
+    fill(picture, _box(size, left, 0.06, right, bottom), (178, 212, 236))
+    hills = np.stack([np.linspace(left, right, 9), bottom - rng.uniform(0.05, 0.2, 9)], 1)
+    fill(picture, np.concatenate([curve(hills), [[right, bottom], [left, bottom]]]) * size, (122, 160, 112))
+    for x in (left + (right - left) / 3, left + (right - left) * 2 / 3):
+        fill(picture, _box(size, x - 0.008, 0.06, x + 0.008, bottom), (240, 236, 228))
+    picture[:] = cv2.GaussianBlur(picture, (0, 0), 0.008 * size)
+
+
+def _plain(picture: np.ndarray, i: Identity, rng: np.random.Generator) -> None:
+    """The gradient alone."""
+
+
+_SCENERY = {
+    "gradient": _plain,
+    "blobs": _blobs,
+    "stripes": _stripes,
+    "bokeh": _bokeh,
+    "room": _room,
+    "window": _window,
+}
+
+
+@lru_cache(maxsize=64)
+def _cloth(identity: Identity) -> np.ndarray:
+    """Pattern, folds and light of the clothes (cells, cells, 3) uint8 over the torso."""
+    i = identity
+    rng = np.random.default_rng([i.seed, _CLOTH_STREAM])
+    ticks = (np.arange(_CLOTH_CELLS) + 0.5) / _CLOTH_CELLS * _CLOTH_SPAN
+    x, y = np.meshgrid(_CLOTH_LOW[0] + ticks, _CLOTH_LOW[1] + ticks)
+    period, soft = rng.uniform(0.2, 0.34), 30.0
+    wave = {
+        "plain": np.zeros_like(x),
+        "stripes": np.clip(0.5 + soft * 0.3 * np.sin(2 * np.pi * (y - 0.1 * x * x) / period), 0, 1),
+        "dots": np.clip((0.07 - np.hypot(*_lattice(x, y, period))) * soft * 1.5, 0, 1),
+        "checks": 0.4
+        * (
+            np.clip(0.5 + 6 * np.sin(2 * np.pi * x / period), 0, 1)
+            + np.clip(0.5 + 6 * np.sin(2 * np.pi * y / period), 0, 1)
+        ),
+        "pinstripe": 0.5 * np.clip((np.cos(2 * np.pi * x / period * 1.6) - 0.86) * 20, 0, 1),
+    }[i.pattern][..., None]
+    colour = np.float32(i.clothes_colour) * (1 - wave) + np.float32(i.clothes_accent) * wave
+    light = 1.04 - 0.1 * y + 0.1 * np.sign(i.light_x) * np.tanh(x)
+    for _ in range(7):
+        cx, cy, angle = rng.uniform(-1.4, 1.4), rng.uniform(0.3, 1.4), rng.normal(0, 0.5) + np.pi / 2
+        u, v = (
+            (x - cx) * np.cos(angle) + (y - cy) * np.sin(angle),
+            -(x - cx) * np.sin(angle) + (y - cy) * np.cos(angle),
+        )
+        light -= 0.09 * np.exp(-((u / 0.4) ** 2) - (v / 0.05) ** 2) - 0.06 * np.exp(
+            -((u / 0.4) ** 2) - ((v - 0.08) / 0.05) ** 2
+        )
+    return np.clip(colour * light[..., None], 0, 255).astype(np.uint8)
+
+
+def _lattice(x: np.ndarray, y: np.ndarray, period: float) -> tuple[np.ndarray, np.ndarray]:
+    row = np.floor(y / period)
+    return (x / period + 0.5 * (row % 2)) % 1 * period - period / 2, y % period - period / 2
+
+
+def _mirror(points: list[tuple[float, float]]) -> np.ndarray:
+    """A symmetric closed outline from its right half, top to bottom."""
+    right = np.array(points, float)
+    return np.concatenate([right, (right * (-1, 1))[::-1]])
+
+
+def paint_neck(picture: np.ndarray, rig: Rig) -> None:
+    """The neck, from inside the head to the collar, with the shadow of the chin."""
+    i, unit = rig.identity, rig.unit
+    w = i.neck_width
+    top = rig.project(np.array([[-w * 0.96, 0.35, -0.3], [w * 0.96, 0.35, -0.3]]))
+    base = rig.torso(
+        np.array(
+            [
+                [w * 1.02, -0.25],
+                [w * 1.25, 0.02],
+                [w * 1.5, 0.3],
+                [-w * 1.5, 0.3],
+                [-w * 1.25, 0.02],
+                [-w * 1.02, -0.25],
+            ]
+        )
+    )
+    outline = np.concatenate([top, base])
+    field = Field(outline.min(0), outline.max(0), _shade(i.skin, 0.9), 40)
+    middle = outline.mean(0)
+    field.sphere(middle, (w * 1.5 * unit, 3 * unit), np.array([i.light_x, 0.0, 0.75]), 0.5 * i.contrast)
+    chin = rig.project(rig.drop(np.array([[0.0, i.chin_y, 0.35]])))
+    jaw = rig.project(np.array([[0.0, i.chin_y * 0.85, 0.0]]))
+    shadow = np.array([[-0.5, -0.62, -0.62], [-0.35, -0.42, -0.4]]) * i.contrast
+    field.blobs(np.concatenate([chin, jaw]), np.array([[0.5, 0.28], [0.9, 0.34]]) * unit, shadow)
+    pit = rig.torso(np.array([[0.0, 0.1], [-0.16, 0.2], [0.16, 0.2]]))
+    field.blobs(
+        pit, np.array([[0.05, 0.08], [0.14, 0.03], [0.14, 0.03]]) * unit, np.array([[-0.16, -0.2, -0.2]] * 3)
+    )
+    paint(picture, field, outline)
+
+
+def _opening(i: Identity) -> np.ndarray:
+    """The hole of the clothes around the neck, in torso units."""
+    w = i.neck_width
+    depth = {"crew": 0.22, "vneck": 0.62, "shirt": 0.38, "jacket": 0.75, "hoodie": 0.28, "turtleneck": -0.3}[
+        i.clothes
+    ]
+    if i.clothes in ("vneck", "jacket", "shirt"):
+        return _mirror([(w * 1.32, -0.1), (w * 1.1, 0.06), (w * 0.5, depth * 0.62), (0.0, depth)])
+    return loop(_mirror([(w * 1.32, -0.2), (w * 1.2, 0.04), (w * 0.7, depth * 0.85), (w * 0.15, depth)]))
+
+
+def paint_torso(picture: np.ndarray, rig: Rig) -> None:
+    """Shoulders in their clothes; the neck shows through the opening."""
+    i, w = rig.identity, rig.identity.neck_width
+    s, slope = i.shoulder_width, i.shoulder_slope
+    half = [
+        (w * 1.05, -0.12),
+        (w * 1.6, 0.06),
+        (s * 0.72, slope * 0.62),
+        (s, slope + 0.12),
+        (s * 1.1, slope + 0.6),
+        (s * 1.12, 3.2),
+    ]
+    right = curve(np.array(half))
+    outline = rig.torso(np.concatenate([right, (right * (-1, 1))[::-1]]))
+    box = bounds(outline, rig.size)
+    x0, y0, x1, y1 = box
+    if x1 <= x0 or y1 <= y0:
+        return
+    cover = mask(box, outline)
+    if i.clothes != "turtleneck":
+        cover = np.minimum(cover, 255 - mask(box, rig.torso(_opening(i))))
+    origin, unit = rig.torso(np.zeros(2)), rig.torso(np.array([1.0, 0.0]))[0] - rig.torso(np.zeros(2))[0]
+    step = unit * _CLOTH_SPAN / _CLOTH_CELLS
+    start = origin + unit * _CLOTH_LOW
+    matrix = np.array(
+        [[1 / step, 0, (x0 + 0.5 - start[0]) / step - 0.5], [0, 1 / step, (y0 + 0.5 - start[1]) / step - 0.5]]
+    )
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    patch = cv2.warpAffine(
+        _cloth(i), matrix, (x1 - x0, y1 - y0), flags=flags, borderMode=cv2.BORDER_REPLICATE
+    )
+    blend(picture, box, cover, patch)
+    _COLLARS[i.clothes](picture, rig)
+
+
+def _crew(picture: np.ndarray, rig: Rig) -> None:
+    edge = _opening(rig.identity)
+    lower = rig.torso(edge[edge[:, 1] > -0.1])
+    tint(picture, ribbon(lower, 0.09 * rig.unit), _shade(rig.identity.clothes_colour, 0.72), 0.9)
+
+
+def _vneck(picture: np.ndarray, rig: Rig) -> None:
+    edge = rig.torso(_opening(rig.identity)[:-1] + (0, 0.01))
+    tint(picture, ribbon(edge, 0.08 * rig.unit), _shade(rig.identity.clothes_colour, 0.74), 0.9)
+
+
+def _flap(rig: Rig, points: list[tuple[float, float]]) -> list[np.ndarray]:
+    right = np.array(points, float)
+    return [rig.torso(right), rig.torso(right * (-1, 1))]
+
+
+def _shirt(picture: np.ndarray, rig: Rig) -> None:
+    i, w = rig.identity, rig.identity.neck_width
+    fill(
+        picture,
+        ribbon(rig.torso(np.array([[0, 0.36], [0.0, 1.0], [0, 2.6]])), 0.02 * rig.unit),
+        _shade(i.clothes_colour, 0.68),
+    )
+    for flap in _flap(
+        rig,
+        [(w * 1.1, -0.3), (w * 1.42, -0.06), (w * 1.2, 0.46), (w * 0.72, 0.36), (0.0, 0.4), (w * 0.6, 0.16)],
+    ):
+        tint(picture, flap + (0, 0.05 * rig.unit), (20, 16, 24), 0.22)
+        fill(picture, flap, _shade(i.clothes_colour, 1.1))
+    for y in (0.62, 0.95):
+        fill(
+            picture, ring(rig.torso(np.array([0.05, y])), 0.03 * rig.unit, 14), _shade(i.clothes_colour, 0.55)
+        )
+
+
+def _jacket(picture: np.ndarray, rig: Rig) -> None:
+    i, w = rig.identity, rig.identity.neck_width
+    white = (238, 236, 230)
+    fill(
+        picture,
+        rig.torso(
+            np.array(
+                [
+                    [-w * 1.2, 0.0],
+                    [-w * 0.6, 0.2],
+                    [0, 0.4],
+                    [w * 0.6, 0.2],
+                    [w * 1.2, 0.0],
+                    [0.06, 2.4],
+                    [-0.06, 2.4],
+                ]
+            )
+        ),
+        white,
+    )
+    tie = np.array([[-0.09, 0.38], [0.09, 0.38], [0.06, 0.52], [0.13, 1.4], [-0.13, 1.4], [-0.06, 0.52]])
+    fill(picture, rig.torso(tie), _shade(i.clothes_accent, 0.9))
+    for flap in _flap(
+        rig, [(w * 1.1, -0.26), (w * 1.36, -0.04), (w * 0.85, 0.42), (0.04, 0.38), (w * 0.62, 0.12)]
+    ):
+        tint(picture, flap + (0, 0.04 * rig.unit), (20, 16, 24), 0.25)
+        fill(picture, flap, white)
+    for flap in _flap(
+        rig,
+        [
+            (w * 1.34, -0.06),
+            (w * 1.75, 0.12),
+            (w * 1.9, 0.62),
+            (w * 1.55, 0.66),
+            (0.04, 1.7),
+            (0.0, 1.55),
+            (w * 0.8, 0.42),
+        ],
+    ):
+        fill(picture, flap, _shade(i.clothes_colour, 0.8))
+
+
+def _hoodie(picture: np.ndarray, rig: Rig) -> None:
+    i, w = rig.identity, rig.identity.neck_width
+    for flap in _flap(
+        rig,
+        [
+            (w * 1.0, -0.28),
+            (w * 1.75, -0.04),
+            (w * 1.8, 0.22),
+            (w * 1.0, 0.46),
+            (0.0, 0.52),
+            (0.0, 0.26),
+            (w * 0.75, 0.2),
+        ],
+    ):
+        fill(picture, flap, _shade(i.clothes_colour, 0.82))
+    for flap in _flap(
+        rig, [(w * 0.5, 0.42), (w * 0.5 + 0.05, 0.42), (w * 0.52 + 0.05, 1.05), (w * 0.52, 1.05)]
+    ):
+        fill(picture, flap, _shade(i.clothes_accent, 1.1))
+
+
+def _turtleneck(picture: np.ndarray, rig: Rig) -> None:
+    i, w = rig.identity, rig.identity.neck_width
+    outline = rig.torso(loop(_mirror([(w * 1.1, -0.3), (w * 1.16, -0.1), (w * 1.5, 0.2), (w * 0.5, 0.3)])))
+    field = Field(outline.min(0), outline.max(0), _shade(i.clothes_colour, 0.98), 32)
+    field.sphere(outline.mean(0), (w * 1.4 * rig.unit, 2 * rig.unit), np.array([i.light_x, 0, 0.75]), 0.7)
+    paint(picture, field, outline)
+    fold = rig.torso(
+        curve(
+            np.array([[-w * 1.12, -0.12], [-w * 0.6, -0.02], [0, 0.01], [w * 0.6, -0.02], [w * 1.12, -0.12]])
+        )
+    )
+    tint(picture, ribbon(fold, 0.03 * rig.unit), _shade(i.clothes_colour, 0.6), 0.7)
+
+
+_COLLARS = {
+    "crew": _crew,
+    "vneck": _vneck,
+    "shirt": _shirt,
+    "jacket": _jacket,
+    "hoodie": _hoodie,
+    "turtleneck": _turtleneck,
+}
