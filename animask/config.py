@@ -2,6 +2,8 @@
 
 import dataclasses
 import difflib
+import math
+import sys
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +23,8 @@ class ModelConfig:
     width: channels before the first doubling in r and h; m has half of it, the trunk of ℓ four times.
     max_channels: where the doubling stops. encoder_order: what follows the convolution in an encoding block.
     mask_head: "plain" as in the paper, or "normalised" (BatchNorm on the logits of m, see MaskGenerator).
-    temperature: logits of m and r are divided by it before the sigmoid. logit_spread: of the normalised head.
+    temperature: logits of m and r are divided by it before the sigmoid.
+    logit_spread, logit_shift: spread and mean of the logits of the normalised head.
     mask_shrink: how m shrinks its input, "bilinear" or "gaussian" (13×13, σ 1.5 before sampling).
     threshold: ρ of P_test, a number in [0, 1] or "median" (of each driver mask). scale: of P_test.
     threshold_train: ρ of P_train. cuts: range of the strip borders of P_train, as fractions of the side.
@@ -38,6 +41,7 @@ class ModelConfig:
     mask_head: Literal["plain", "normalised"] = "plain"
     temperature: float = 1.0
     logit_spread: float = 2.0
+    logit_shift: float = -2.0
     mask_shrink: Literal["bilinear", "gaussian"] = "bilinear"
     threshold: float | Literal["median"] = "median"
     scale: float = 0.75
@@ -46,19 +50,19 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         check_types(self)
-        for name in ("reduction", "blocks", "residual_blocks", "width", "max_channels"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
+        check_ranges(self, MODEL_RANGES)
         if self.width % 2:
             raise InputError(f"width must be even, not {self.width}")
         if self.reduction & (self.reduction - 1):
             raise InputError(f"reduction must be a power of two, not {self.reduction}")
+        if self.reduction > 4 * self.width:  # the trunk of ℓ halves its 4·width channels with every doubling
+            raise InputError(f"reduction {self.reduction} is too large for width {self.width}", "at most 4·width")
+        if self.max_channels < self.width:
+            raise InputError(f"max_channels {self.max_channels} is less than width {self.width}")
         stride = self.reduction * 2**self.blocks
         if self.resolution < stride or self.resolution % stride:
             hint = f"choose a multiple, such as {max(1, round(self.resolution / stride)) * stride}"
             raise InputError(f"resolution {self.resolution} does not divide by {stride}", hint)
-        check_range("scale", self.scale, 0.05, 2.0)
-        check_range("temperature", self.temperature, 1e-3, 1e3)
         for name in ("threshold", "threshold_train"):
             if getattr(self, name) != "median":
                 check_range(name, getattr(self, name), 0.0, 1.0)
@@ -130,25 +134,77 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         check_types(self)
-        for name in ("epochs", "batch", "repeats", "log_every", "preview_every", "save_every"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if self.steps is not None and self.steps < 1:
-            raise InputError(f"steps must be at least 1, not {self.steps}")
-        check_range("lr", self.lr, 1e-8, 1.0)
-        check_range("far", self.far, 0.0, 0.5)
+        check_ranges(self, TRAIN_RANGES)
         check_range("toons + stills", self.toons + self.stills, 0.0, 1.0)
-        check_range("ema", self.ema, 0.0, 0.999999)
+        for name in ("perceptual_layers", "scales"):
+            if not getattr(self, name):
+                raise InputError(f"{name} must hold at least one number")
+
+
+# What each field may be, and each item of a list. The upper limits of the model keep a checkpoint from
+# elsewhere from asking for a network that no machine can hold.
+MODEL_RANGES = {
+    "resolution": (1, 4096),
+    "reduction": (1, 64),
+    "blocks": (1, 8),
+    "residual_blocks": (1, 64),
+    "width": (2, 1024),
+    "max_channels": (2, 8192),
+    "temperature": (1e-3, 1e3),
+    "logit_spread": (1e-3, 1e3),
+    "logit_shift": (-10.0, 10.0),
+    "scale": (0.05, 2.0),
+}
+TRAIN_RANGES = {
+    **dict.fromkeys(("epochs", "steps", "batch", "repeats", "decay"), (1, math.inf)),
+    **dict.fromkeys(("log_every", "preview_every", "save_every"), (1, math.inf)),
+    **dict.fromkeys(("warmup", "toon_pool", "workers"), (0, math.inf)),
+    **dict.fromkeys(("lambda_mask", "lambda_rec", "r_start", "h_start"), (0, math.inf)),
+    **dict.fromkeys(("toons", "stills", "degrade"), (0, 1)),
+    **dict.fromkeys(("far", "shift"), (0, 0.5)),
+    **dict.fromkeys(("beta1", "beta2", "ema"), (0, 0.999999)),
+    "lr": (1e-8, 1),
+    "perceptual_layers": (1, 16),  # VGG-19 has sixteen ReLUs before its classifier
+    "scales": (1, 64),
+    "seed": (0, 2**32 - 1),
+}
+
+
+def check_ranges(config: Any, ranges: dict[str, tuple[float, float]]) -> None:
+    """Raise InputError for a field, or an item of one, outside its range; None is left out."""
+    for name, (low, high) in ranges.items():
+        value = getattr(config, name)
+        for item in value if isinstance(value, tuple) else (value,):
+            if item is not None:
+                check_range(name, item, low, high)
+
+
+# What a data set of the paper asks for, whatever the preset (METHOD: repeats, identities).
+DATASETS: dict[str, dict[str, Any]] = {
+    "vox": {"repeats": 75},
+    "taichi": {"repeats": 150},
+    "bair": {"identities": "file"},
+    "toons": {"toons": 1.0, "repeats": 1000},
+}
+# The authors' code has other values for tai-chi and BAIR than for faces: (model, train).
+RELEASED_BODIES: tuple[dict[str, Any], dict[str, Any]] = (
+    {"threshold": 60 / 255, "threshold_train": 60 / 255},
+    {"perceptual_layers": (1, 3, 5, 9, 13), "scales": (1, 2, 4, 8)},
+)
 
 
 def check_range(name: str, value: float, low: float, high: float) -> None:
     """Raise InputError unless low <= value <= high (so NaN fails)."""
     if not low <= value <= high:
-        raise InputError(f"{name} must be between {low:g} and {high:g}, not {value:g}")
+        wanted = f"at least {low:g}" if math.isinf(high) else f"between {low:g} and {high:g}"
+        raise InputError(f"{name} must be {wanted}, not {value:g}")
 
 
 def check_types(config: Any) -> None:
-    """Raise InputError for a field whose value does not have its declared type; whole numbers pass as float."""
+    """Raise InputError for a field whose value does not have its declared type.
+
+    Whole numbers pass as float; what is not finite, or too large for 64 bits, is no number.
+    """
     for name, kind in get_type_hints(type(config)).items():
         value = getattr(config, name)
         if not matches(value, kind):
@@ -166,8 +222,11 @@ def matches(value: Any, kind: Any) -> bool:
     if get_args(kind):
         return any(matches(value, option) for option in get_args(kind))
     if kind is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return number and abs(value) <= sys.float_info.max
+    if kind is int:
+        return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= sys.maxsize
+    return isinstance(value, kind)
 
 
 def describe(kind: Any) -> str:
@@ -175,7 +234,9 @@ def describe(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return " or ".join(repr(option) for option in get_args(kind))
     if get_origin(kind) is tuple:
-        return f"a list of {describe(get_args(kind)[0])}"
+        inner = get_args(kind)
+        count = "" if inner[-1] is Ellipsis else f" of {len(inner)}"
+        return f"a list{count}, each {describe(inner[0])}"
     if get_args(kind):
         return " or ".join(describe(option) for option in get_args(kind))
     names = {
@@ -221,6 +282,27 @@ def preset(name: str) -> tuple[ModelConfig, TrainConfig]:
     return MODEL_PRESETS[name], TRAIN_PRESETS[name]
 
 
+def resolve(
+    preset_name: str | None, dataset: str | None, recipe: dict[str, Any], changes: dict[str, dict[str, Any]]
+) -> tuple[str, ModelConfig, TrainConfig]:
+    """The data set and the settings of a run: preset, then data set, then recipe file, then single changes.
+
+    recipe: what `read_toml` gave, or {}. changes: {"model": {...}, "train": {...}} of flags that were given.
+    """
+    name = preset_name or recipe.get("preset") or recipe.get("model", {}).get("preset") or "paper"
+    dataset = dataset or recipe.get("dataset")
+    if not dataset:
+        raise InputError("no data set is named", "give --dataset vox, taichi, bair, toons or a folder")
+    model, train = preset(name)
+    if name == "released" and dataset in ("taichi", "bair"):
+        model, train = update(model, RELEASED_BODIES[0]), update(train, RELEASED_BODIES[1])
+    train = update(train, DATASETS.get(dataset, {}))
+    for values in (recipe, changes):
+        model = update(model, values.get("model", {}), "[model]")
+        train = update(train, values.get("train", {}), "[train]")
+    return dataset, model, train
+
+
 def nearest(name: str, known: Any) -> str:
     """`; did you mean ...?` for the closest known name, or nothing."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
@@ -229,6 +311,8 @@ def nearest(name: str, known: Any) -> str:
 
 def update(config: Any, changes: dict[str, Any], where: str = "the configuration") -> Any:
     """A copy of a configuration with some fields changed; InputError names the nearest known key."""
+    if not isinstance(changes, dict):
+        raise InputError(f"{where} is not a table of names and values")
     known = [field.name for field in dataclasses.fields(config)]
     for key in changes:
         if key not in known:
@@ -238,25 +322,21 @@ def update(config: Any, changes: dict[str, Any], where: str = "the configuration
     return dataclasses.replace(config, **values)
 
 
-def read_toml(path: Path) -> dict[str, dict[str, Any]]:
-    """Sections `[model]` and `[train]` (and a top-level `preset`) of a recipe; InputError for anything else."""
+def read_toml(path: Path) -> dict[str, Any]:
+    """A recipe: sections `[model]`, `[train]`, texts `preset`, `dataset`; InputError for anything else."""
     if not path.is_file():
         raise InputError(f"{path} is not a file", "--config takes a TOML file")
     if path.stat().st_size > MAX_CONFIG_BYTES:
-        raise InputError(
-            f"{path} is larger than {MAX_CONFIG_BYTES} bytes", "a configuration is a short text file"
-        )
+        raise InputError(f"{path} is larger than {MAX_CONFIG_BYTES} bytes", "a configuration is a short text file")
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+    except (ValueError, RecursionError, OSError) as error:  # also bad UTF-8, endless digits, deep nesting
         raise InputError(f"{path} is not a readable TOML file: {error}") from error
     for key, value in content.items():
         if key not in ("preset", "dataset", "model", "train"):
             hint = nearest(key, ("preset", "dataset", "model", "train")).lstrip("; ")
-            raise InputError(
-                f"unknown key {key!r} in {path}", hint or "known: preset, dataset, [model], [train]"
-            )
-        if isinstance(value, dict) != (key in ("model", "train")):
+            raise InputError(f"unknown key {key!r} in {path}", hint or "known: preset, dataset, [model], [train]")
+        if not isinstance(value, dict if key in ("model", "train") else str):
             raise InputError(
                 f"{key!r} in {path} has the wrong form",
                 "preset and dataset are texts, model and train sections",

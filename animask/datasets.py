@@ -9,7 +9,7 @@ import os
 import random
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from animask.config import ModelConfig, TrainConfig
 from animask.errors import AnimaskError, InputError
 from animask.images import centre_square, crop_resize, read_image
 from animask.partials import partial_path
@@ -28,9 +29,13 @@ from animask.video import read_frames
 NAMES = ("vox", "taichi", "bair")
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg"}
 VIDEO_SUFFIXES = {".mp4", ".gif", ".mov", ".avi", ".webm"}
+HELD_OUT_CLIPS = 64  # of the test split, for the previews while training
 POSES_PER_TOON = 6  # of a pool that is rendered once
 FRAMES_PER_CLIP = 64  # kept in the cache, spread over the clip: 12.6 MB a clip at 256²
-TOON_IDENTITIES = 1_000_000  # training identities are seeds from here upwards, test identities lie below
+TOON_IDENTITIES = 1_000_000  # this many from this seed on are for training; those below are held out
+
+
+Report = Callable[[str], None]
 
 
 class Batch(NamedTuple):
@@ -82,9 +87,7 @@ def list_clips(root: Path, split: str, identities: str = "prefix", seed: int = 0
         test = set(names[: max(1, len(names) // 10)]) if len(names) > 1 else set()
         clips = [clip for clip in clips if (clip.identity in test) == (split == "test")]
     if not clips:
-        raise InputError(
-            f"no videos in {folder}", "expected videos, folders of frames, or png/jpg strips of frames"
-        )
+        raise InputError(f"no videos in {folder}", "expected videos, folders of frames, or png/jpg strips of frames")
     return clips
 
 
@@ -156,9 +159,7 @@ def thin(frames: Iterator[np.ndarray], limit: int) -> list[np.ndarray]:
         kept.append(frame)
         if len(kept) == 2 * limit:
             kept, stride = kept[::2], stride * 2
-    picks = (
-        np.linspace(0, len(kept) - 1, limit).round().astype(int) if len(kept) > limit else range(len(kept))
-    )
+    picks = np.linspace(0, len(kept) - 1, limit).round().astype(int) if len(kept) > limit else range(len(kept))
     return [kept[i] for i in picks]
 
 
@@ -167,7 +168,7 @@ def fill_cache(
     resolution: int,
     folder: Path,
     workers: int,
-    report: Callable[[str], None] | None = None,
+    report: Report,
 ) -> dict[str, list[Path]]:
     """Decode all clips once; returns the cache files by identity, both sorted by name.
 
@@ -188,9 +189,8 @@ def fill_cache(
                 found.setdefault(clip.identity, []).append(result)
                 continue
             broken += 1
-            if report:
-                report(f"skipped {clip.path.name}: {result}")
-    if report and broken:
+            report(f"skipped {clip.path.name}: {result}")
+    if broken:
         report(f"{broken} of {len(clips)} clips could not be read and are left out")
     if not found:
         raise InputError("none of the clips could be read")
@@ -201,8 +201,9 @@ def fill_cache(
 class Pairs(Dataset):
     """Sample number n to (s, d, target), each uint8 (R, R, 3); see TrainConfig for the settings.
 
-    clips: cache files by identity. pictures: single squares that are made to move. pool: toons rendered ahead; when
-    empty every toon is rendered anew. toons, stills: shares of the samples. far: the two frames of a clip lie at least this fraction of its length apart (0 to 0.5).
+    clips: cache files by identity. pictures: single squares that are made to move. pool: toons rendered ahead;
+    when empty every toon is rendered anew. toons, stills: shares of the samples. first_toon: the identities are
+    seeds from this on. far: the two frames of a clip lie at least this fraction of its length apart (0 to 0.5).
     """
 
     resolution: int
@@ -216,6 +217,7 @@ class Pairs(Dataset):
     flips: str = "none"
     shift: float = 0.0
     degrade: float = 0.0
+    first_toon: int = TOON_IDENTITIES
     seed: int = 0
 
     def __len__(self) -> int:
@@ -225,10 +227,10 @@ class Pairs(Dataset):
     def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         rng = np.random.default_rng((self.seed, number))
         kind = rng.random()
-        if kind < self.toons or not self.clips:
-            s, d = self.toon(rng)
-        elif kind < self.toons + self.stills:
+        if kind < self.stills:
             s, d = self.still(rng)
+        elif kind < self.stills + self.toons or not self.clips:
+            s, d = self.toon(rng)
         else:
             s, d = self.clip(rng, number)
         s, d = flip(s, d, self.flips, rng)
@@ -254,7 +256,7 @@ class Pairs(Dataset):
             frames = np.load(self.pool[rng.integers(len(self.pool))], mmap_mode="r")
             first, second = rng.permutation(len(frames))[:2]
             return np.array(frames[first]), np.array(frames[second])
-        identity = sample_identity(TOON_IDENTITIES + int(rng.integers(2**40)))
+        identity = sample_identity(self.first_toon + int(rng.integers(TOON_IDENTITIES)))
         s, d = (render(identity, sample_pose(rng), self.resolution) for _ in range(2))
         return s, d
 
@@ -296,9 +298,7 @@ def move(image: np.ndarray, amount: float, rng: np.random.Generator) -> np.ndarr
     dx, dy, zoom, turn = rng.uniform(-amount, amount, 4)
     matrix = cv2.getRotationMatrix2D(((side - 1) / 2,) * 2, float(np.degrees(turn)), 1 + zoom)
     matrix[:, 2] += (dx * side, dy * side)
-    return cv2.warpAffine(
-        np.ascontiguousarray(image), matrix, (side, side), borderMode=cv2.BORDER_REFLECT_101
-    )
+    return cv2.warpAffine(np.ascontiguousarray(image), matrix, (side, side), borderMode=cv2.BORDER_REFLECT_101)
 
 
 def warp(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -320,7 +320,7 @@ def warp(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     field = (grid + kernel(grid) @ np.linalg.solve(system, offsets)).reshape(33, 33, 2)
     field = cv2.resize(field.astype(np.float32), (side, side), interpolation=cv2.INTER_LINEAR)
     at = ((field + 1) * (side - 1) / 2).astype(np.float32)
-    return cv2.remap(moved, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    return cv2.remap(moved, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
 
 
 def degrade(image: np.ndarray, chance: float, rng: np.random.Generator) -> np.ndarray:
@@ -328,12 +328,10 @@ def degrade(image: np.ndarray, chance: float, rng: np.random.Generator) -> np.nd
     if rng.random() >= chance:
         return image
     if rng.random() < 0.5:
-        return cv2.GaussianBlur(
-            np.ascontiguousarray(image), (0, 0), float(rng.uniform(0.3, 1.2)) * len(image) / 256
-        )
+        return cv2.GaussianBlur(np.ascontiguousarray(image), (0, 0), float(rng.uniform(0.3, 1.2)) * len(image) / 256)
     quality = int(rng.integers(30, 80))
     coded = cv2.imencode(".jpg", np.ascontiguousarray(image), [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-    return cv2.imdecode(coded, cv2.IMREAD_COLOR)
+    return np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR))
 
 
 def read_pictures(folder: Path, resolution: int) -> tuple[np.ndarray, ...]:
@@ -362,3 +360,49 @@ def collate(samples: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> Batch:
     """Samples to a Batch of uint8 tensors, channels-last in memory."""
     columns = zip(*samples, strict=True)
     return Batch(*(torch.from_numpy(np.stack(column)).permute(0, 3, 1, 2) for column in columns))
+
+
+def open_pairs(
+    dataset: str, data: Path | None, model: ModelConfig, config: TrainConfig, limit: int | None, report: Report
+) -> tuple[Pairs, Pairs]:
+    """The training stream of a data set and a held-out stream of plain pairs, decoded into the cache.
+
+    dataset: "toons", or what `locate` finds. limit: clips that are used at most. report: takes lines for people.
+    Raises InputError if there is no data.
+    """
+    size, folder, workers = model.resolution, cache_folder(), max(1, config.workers)
+    test = Pairs(size, {}, far=config.far, first_toon=0, seed=config.seed)
+    found: dict[str, list[Path]] = {}
+    if dataset != "toons":
+        root = locate(dataset, data)
+        clips = list_clips(root, "train", config.identities, config.seed)[:limit]
+        report(f"{len(clips)} training clips in {root}; decoding what is not in the cache yet")
+        found = fill_cache(clips, size, folder, workers, report)
+        test = replace(test, clips=held_out_clips(root, found, config, size, folder, report))
+    train = Pairs(
+        resolution=size,
+        clips=found,
+        pictures=read_pictures(Path(config.stills_dir), size) if config.stills else (),
+        pool=toon_pool(config.toon_pool, size, folder, workers),
+        repeats=config.repeats,
+        toons=config.toons,
+        stills=config.stills,
+        far=config.far,
+        flips=config.flips,
+        shift=config.shift,
+        degrade=config.degrade,
+        seed=config.seed,
+    )
+    return train, test
+
+
+def held_out_clips(
+    root: Path, found: dict[str, list[Path]], config: TrainConfig, size: int, folder: Path, report: Report
+) -> dict[str, list[Path]]:
+    """Clips of the test split for the previews; the training clips, and a word, if there is no test split."""
+    try:
+        clips = list_clips(root, "test", config.identities, config.seed)
+    except InputError:
+        report("no test split: held-out figures are of training clips")
+        return found
+    return fill_cache(clips[:HELD_OUT_CLIPS], size, folder, max(1, config.workers), report)

@@ -53,14 +53,9 @@ def read_image(
             f"{path} is {header.width}×{header.height}, more than the limit of {max_pixels} pixels.",
             "Shrink the picture, or raise the limit.",
         )
-    try:
-        decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        decoded = None
-    if decoded is None or decoded.size == 0:
-        raise InputError(
-            f"{path} is damaged or not a picture that can be read.", "Save it again as PNG or JPEG."
-        )
+    decoded = _decode(data)
+    if decoded is None:
+        raise InputError(f"{path} is damaged or not a picture that can be read.", "Save it again as PNG or JPEG.")
     return np.ascontiguousarray(_orient(_to_rgb(decoded, background), header.orientation))
 
 
@@ -152,6 +147,18 @@ def _read_bytes(path: Path) -> bytes:
     return data
 
 
+def _decode(data: bytes) -> np.ndarray | None:
+    """The stored pixels, unturned, with alpha; None where OpenCV cannot (its log on stderr says no more)."""
+    level = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        return None
+    finally:
+        cv2.utils.logging.setLogLevel(level)
+
+
 def _to_rgb(decoded: np.ndarray, background: tuple[int, int, int]) -> np.ndarray:
     """What OpenCV decodes (grey, BGR or BGRA, of 8 or 16 bits or floats in [0, 1]) as RGB uint8."""
     if decoded.dtype == np.uint16:
@@ -195,9 +202,7 @@ def _inspect(data: bytes, path: Path) -> _Header:
         except (struct.error, IndexError):
             raise InputError(f"{path} is damaged or cut off.") from None
     if header is None:
-        hint = (
-            "iPhone pictures: export them as JPEG." if data[4:8] == b"ftyp" else "Give a PNG, JPEG or WebP."
-        )
+        hint = "iPhone pictures: export them as JPEG." if data[4:8] == b"ftyp" else "Give a PNG, JPEG or WebP."
         raise InputError(f"{path} is not a picture that can be read.", hint)
     if header.width < 1 or header.height < 1:
         raise InputError(f"{path} is a picture without pixels.")

@@ -1,6 +1,7 @@
 """Small named blocks that the four networks are built from."""
 
 from collections import OrderedDict
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -57,11 +58,9 @@ class EncoderDecoder(nn.Module):
         super().__init__()
         sizes = channels(width, blocks, limit)
         down = [inputs, *sizes[1:]]
-        self.encoder = nn.Sequential(
-            *(encoding_block(a, b, order) for a, b in zip(down, down[1:], strict=False))
-        )
+        self.encoder = nn.Sequential(*(encoding_block(a, b, order) for a, b in pairwise(down)))
         up = sizes[::-1]
-        self.decoder = nn.Sequential(*(decoding_block(a, b) for a, b in zip(up, up[1:], strict=False)))
+        self.decoder = nn.Sequential(*(decoding_block(a, b) for a, b in pairwise(up)))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.decoder(self.encoder(x))
@@ -70,17 +69,15 @@ class EncoderDecoder(nn.Module):
 class UNet(nn.Module):
     """The same encoder and decoder with skip connections: (B, inputs, H, W) to (B, width + inputs, H, W).
 
-    paper: skips "from each of the encoding layers"; here the input itself is skipped to the end as well, because
-    the first-order model's hourglass, which the paper follows, does so (and 37.64 M parameters need it).
+    paper: skips "from each of the encoding layers"; here: the input itself is skipped to the end as well,
+    because the first-order model's hourglass, which the paper follows, does so (37.64 M parameters need it).
     """
 
     def __init__(self, inputs: int, width: int, blocks: int, limit: int, order: str) -> None:
         super().__init__()
         sizes = channels(width, blocks, limit)
         down = [inputs, *sizes[1:]]
-        self.encoder = nn.ModuleList(
-            encoding_block(a, b, order) for a, b in zip(down, down[1:], strict=False)
-        )
+        self.encoder = nn.ModuleList(encoding_block(a, b, order) for a, b in pairwise(down))
         up = sizes[::-1]
         skips = [0, *up[1:-1]]  # channels that join the input of each decoding block
         self.decoder = nn.ModuleList(decoding_block(up[i] + skips[i], up[i + 1]) for i in range(blocks))

@@ -29,6 +29,9 @@ class VGGFeatures(nn.Module):
     until a state is loaded; keys are those of torchvision's `features`.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, relus: Sequence[int], seed: int = 0) -> None:
         super().__init__()
         self.relus = frozenset(relus)
@@ -86,8 +89,8 @@ class PerceptualLoss(nn.Module):
 class RandomPerceptualLoss(PerceptualLoss):
     """The same with random weights, plus the L1 of the pixels at every scale.
 
-    Liu et al., "A Generic Perceptual Loss for Modeling Structured Output Dependencies" (CVPR 2021): the structure
-    of the network carries most of the benefit.
+    Liu et al., "A Generic Perceptual Loss for Modeling Structured Output Dependencies" (CVPR 2021): the
+    structure of the network carries most of the benefit.
     """
 
     def features(self, x: Tensor) -> list[Tensor]:
@@ -114,13 +117,16 @@ class PixelLoss(nn.Module):
     distance = staticmethod(PerceptualLoss.distance)
 
 
+Reconstruction = PerceptualLoss | PixelLoss
+
+
 def make_loss(
     kind: str, layers: Sequence[int], scales: Sequence[int], state: dict[str, Tensor] | None
-) -> nn.Module:
+) -> Reconstruction:
     """The reconstruction loss that a configuration names.
 
-    kind: "vgg19" (state: its ImageNet weights), "random" or "pixels". It has `features(x)` and `distance(a, b)`, so
-    that the features of a batch are computed once for all that is compared with it.
+    kind: "vgg19" (state: its ImageNet weights), "random" or "pixels". It has `features(x)` and
+    `distance(a, b)`, so that the features of a batch are computed once for all that is compared with it.
     """
     if kind == "pixels":
         return PixelLoss(scales)

@@ -61,9 +61,7 @@ def ssim(output: Tensor, truth: Tensor) -> Tensor:
     """
     output, truth = _frames(output, truth)
     if min(output.shape[-2:]) < _WINDOW:
-        raise ValueError(
-            f"ssim needs frames of at least {_WINDOW}x{_WINDOW} pixels, got {tuple(output.shape)}"
-        )
+        raise ValueError(f"ssim needs frames of at least {_WINDOW}x{_WINDOW} pixels, got {tuple(output.shape)}")
     mean_x, mean_y = _blur(output), _blur(truth)
     variance_x = _blur(output * output) - mean_x * mean_x
     variance_y = _blur(truth * truth) - mean_y * mean_y
@@ -163,13 +161,9 @@ def _points(output: KeyPoints, truth: KeyPoints) -> tuple[KeyPoints, KeyPoints]:
     shape = truth.xy.shape
     for points in (output, truth):
         if points.xy.shape != shape or len(shape) != 3 or shape[2] != 2:
-            raise ValueError(
-                f"key points must be two of one shape (B, K, 2), got {_shapes(output.xy, truth.xy)}"
-            )
+            raise ValueError(f"key points must be two of one shape (B, K, 2), got {_shapes(output.xy, truth.xy)}")
         if points.visible.shape != shape[:2] or points.visible.dtype != torch.bool:
-            raise ValueError(
-                f"visibilities must be bool (B, K), got {points.visible.dtype} {_shapes(points.visible)}"
-            )
+            raise ValueError(f"visibilities must be bool (B, K), got {points.visible.dtype} {_shapes(points.visible)}")
     return KeyPoints(output.xy.float(), output.visible), KeyPoints(truth.xy.float(), truth.visible)
 
 

@@ -15,14 +15,14 @@ from animask.perturb import p_test, p_train
 
 
 class Trace(NamedTuple):
-    """What one driven frame leaves behind, the columns of the paper's figure 3; f is None while h is not run."""
+    """What one driven frame leaves behind, the columns of the paper's figure 3; f is None if h is not run."""
 
     m_s: Tensor
     m_d: Tensor
     m_dp: Tensor
     m_dr: Tensor
     c: Tensor
-    f: Tensor | None
+    f: Tensor
 
 
 def cat(*tensors: Tensor) -> Tensor:
@@ -54,6 +54,11 @@ class Animator(nn.Module):
         """f from c and the full-size source; the loss on it trains h only."""
         return self.h(cat(s, self.up(m_s).detach(), self.up(m_x).detach(), c.detach()))  # eq. (4), (7)
 
+    def render(self, s: Tensor, m_s: Tensor, m_x: Tensor) -> tuple[Tensor, Tensor]:
+        """c and f from the source and the mask to follow: refined to animate, raw (m(d)) to reconstruct."""
+        c = self.coarse(s, m_s, m_x)  # eq. (3), (6)
+        return c, self.final(s, m_s, m_x, c)  # eq. (4), (7)
+
     def drive(self, s: Tensor, m_s: Tensor, d: Tensor) -> Trace:
         """Test time, equations (2) to (4); m_s = m(s), eq. (1), is computed once per source by the caller.
 
@@ -62,21 +67,21 @@ class Animator(nn.Module):
         m_d = self.m(d)
         m_dp = p_test(m_d, self.config.threshold, self.config.scale)
         m_dr = self.refine(s, m_s, m_dp)  # eq. (2)
-        c = self.coarse(s, m_s, m_dr)  # eq. (3)
-        f = self.final(s, m_s, m_dr, c)  # eq. (4)
+        c, f = self.render(s, m_s, m_dr)  # eq. (3), (4)
         return Trace(m_s, m_d, m_dp, m_dr, c, f)
 
     def forward(self, s: Tensor, d: Tensor, generator: torch.Generator | None = None) -> Trace:
         """Training, equations (5) to (7): ℓ and h see the raw driver mask. s, d = A(target): (B, 3, R, R).
 
-        h is left out (f is None) while its parameters do not learn. The masks of the trace carry no gradient but m_dr.
+        h is left out (f is c) while its parameters do not learn. Of the masks in the trace, only m_dr
+        carries a gradient.
         """
         m_s, m_d = self.m(torch.cat((s, d))).chunk(2)  # one pass, so that BatchNorm sees both alike
         m_dp = p_train(m_d.detach(), self.config.threshold_train, self.config.cuts, generator)
         m_dr = self.refine(s, m_s, m_dp)  # eq. (5)
         c = self.coarse(s, m_s, m_d)  # eq. (6)
         learns = next(self.h.parameters()).requires_grad
-        f = self.final(s, m_s, m_d, c) if learns else None  # eq. (7)
+        f = self.final(s, m_s, m_d, c) if learns else c  # eq. (7)
         return Trace(m_s.detach(), m_d.detach(), m_dp, m_dr, c, f)
 
     def down(self, x: Tensor) -> Tensor:

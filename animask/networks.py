@@ -1,4 +1,8 @@
-"""The four networks of the paper: m, r, ℓ and h (section 3, "Architecture"). NCHW, float, values in [0, 1]."""
+"""The four networks of the paper: m, r, ℓ and h (section 3, "Architecture"). NCHW, float, values in [0, 1].
+
+Each computes in the precision of its weights (or of autocast) and answers in float32: the steps of bfloat16
+near 1 would show as bands.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -32,8 +36,8 @@ def gaussian_blur(x: Tensor, size: int, sigma: float) -> Tensor:
 class MaskGenerator(nn.Module):
     """m: (B, 3, R, R) frames to (B, 1, R/4, R/4) masks in [0, 1]; the same network for source and driver.
 
-    released: the head has no padding and its output is padded with zeros (a black frame of three pixels in every
-    published mask); here: padding inside the head, because the border is part of the picture.
+    released: the head has no padding and its output is padded with zeros (a black frame of three pixels in
+    every published mask); here: padding inside the head, because the border is part of the picture.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -43,15 +47,18 @@ class MaskGenerator(nn.Module):
         self.body = EncoderDecoder(3, width, config.blocks, config.max_channels, config.encoder_order)
         self.head = nn.Conv2d(width, 1, 7, padding=3)
         # paper: sigmoid right after the head; here, with mask_head = "normalised": BatchNorm between the two,
-        # because plain masks stay dark for thousands of steps and nothing is learnt meanwhile.
-        self.norm = nn.BatchNorm2d(1, affine=False) if config.mask_head == "normalised" else nn.Identity()
-        self.gain = config.logit_spread if config.mask_head == "normalised" else 1 / config.temperature
+        # because plain masks stay dark for thousands of steps and nothing is learnt meanwhile. Its mean lies
+        # below zero, because P_test fills with zeros: the background should be dark, the object bright.
+        normalised = config.mask_head == "normalised"
+        self.norm = nn.BatchNorm2d(1, affine=False) if normalised else nn.Identity()
+        self.gain = config.logit_spread if normalised else 1 / config.temperature
+        self.shift = config.logit_shift if normalised else 0.0
 
     def forward(self, x: Tensor) -> Tensor:
         if self.config.mask_shrink == "gaussian":
             x = gaussian_blur(x, 13, 1.5)
-        logits = self.head(self.body(down(x, self.config.reduction)))
-        return torch.sigmoid(self.norm(logits) * self.gain)
+        x = down(x, self.config.reduction).to(self.head.weight.dtype)
+        return torch.sigmoid(self.norm(self.head(self.body(x))).float() * self.gain + self.shift)
 
 
 class MaskRefiner(nn.Module):
@@ -64,7 +71,8 @@ class MaskRefiner(nn.Module):
         self.head = nn.Conv2d(config.width, 1, 7, padding=3)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.sigmoid(self.head(self.body(x)) / self.temperature)
+        x = x.to(self.head.weight.dtype)
+        return torch.sigmoid(self.head(self.body(x)).float() / self.temperature)
 
 
 class LowResGenerator(nn.Module):
@@ -81,8 +89,8 @@ class LowResGenerator(nn.Module):
         self.head = nn.Conv2d(width >> ups, 3, 7, padding=3)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = torch.relu(self.norm(self.first(x)))
-        return torch.sigmoid(self.head(self.decoder(self.residual(x))))
+        x = torch.relu(self.norm(self.first(x.to(self.head.weight.dtype))))
+        return torch.sigmoid(self.head(self.decoder(self.residual(x))).float())
 
 
 class HighResGenerator(nn.Module):
@@ -94,4 +102,4 @@ class HighResGenerator(nn.Module):
         self.head = nn.Conv2d(config.width + 8, 3, 7, padding=3)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.sigmoid(self.head(self.body(x)))
+        return torch.sigmoid(self.head(self.body(x.to(self.head.weight.dtype))).float())

@@ -1,4 +1,4 @@
-"""The identity perturbations P_test and P_train and the colour augmentation A, on the device, one draw per image."""
+"""The identity perturbations P_test and P_train and the colour augmentation A, one draw per image."""
 
 from typing import Literal
 
@@ -14,9 +14,7 @@ COLOUR = 0.1  # A: factors from [0.9, 1.1], hue shift from [-0.1, 0.1] of the ci
 Threshold = float | Literal["median"]
 
 
-def uniform(
-    shape: tuple[int, ...], low: float, high: float, like: Tensor, generator: torch.Generator | None
-) -> Tensor:
+def uniform(shape: tuple[int, ...], low: float, high: float, like: Tensor, generator: torch.Generator | None) -> Tensor:
     """float32 values from [low, high) on the device of `like`."""
     return torch.rand(shape, device=like.device, generator=generator) * (high - low) + low
 
@@ -62,7 +60,10 @@ def resampling(size: int, part: Tensor, factor: Tensor) -> Tensor:
 
 
 def strips(like: Tensor, cuts: tuple[float, float], generator: torch.Generator | None) -> Tensor:
-    """Matrices that break a line into six parts at random cuts and stretch each by U[0.75, 1.25]."""
+    """Matrices that break a line into six parts at random cuts and stretch each by U[0.75, 1.25].
+
+    Where the range of the cuts holds fewer than five columns, the parts are fewer.
+    """
     batch, size = like.shape[0], like.shape[-1]
     low, high = max(1, round(cuts[0] * size)), min(size - 1, round(cuts[1] * size))
     order = torch.rand((batch, high - low + 1), device=like.device, generator=generator).argsort(dim=1)
@@ -88,16 +89,14 @@ def p_train(
 ) -> Tensor:
     """P_train of section 3.1: strips and stretches in x and y, cut below ρ, Poisson noise (λ = 20 of 255).
 
-    mask: (B, 1, S, S) in [0, 1]. cuts: range of the strip borders as fractions of the side; the paper gives none.
+    mask: (B, 1, S, S) in [0, 1]. cuts: range of the strip borders as fractions of the side (paper: none).
     Returns float32 of the same shape in [0, 1].
     """
     rows = mask.float().squeeze(1)
-    rows = (
-        stretch(mask, generator) @ rows @ strips(mask, cuts, generator).mT
-    )  # (i) strips in x, the whole in y
-    rows = (
-        strips(mask, cuts, generator) @ rows @ stretch(mask, generator).mT
-    )  # (i) strips in y, the whole in x
+    with torch.autocast(mask.device.type, enabled=False):  # bfloat16 would blur the positions in the matrices
+        # (i) strips in x and the whole in y, then strips in y and the whole in x
+        rows = stretch(mask, generator) @ rows @ strips(mask, cuts, generator).mT
+        rows = strips(mask, cuts, generator) @ rows @ stretch(mask, generator).mT
     cut = cut_below(rows.unsqueeze(1), threshold)  # (ii)
     noise = torch.poisson(torch.full_like(cut, POISSON), generator=generator) / 255  # (iii)
     return (cut + noise).clamp(0, 1)
@@ -108,19 +107,17 @@ def hue_shift(x: Tensor, shift: Tensor) -> Tensor:
     value, chroma = x.amax(1), x.amax(1) - x.amin(1)
     r, g, b = x.unbind(1)
     safe = chroma.clamp(min=1e-8)
-    hue = torch.where(
-        value == r, (g - b) / safe, torch.where(value == g, (b - r) / safe + 2, (r - g) / safe + 4)
-    )
+    hue = torch.where(value == r, (g - b) / safe, torch.where(value == g, (b - r) / safe + 2, (r - g) / safe + 4))
     hue = hue + 6 * shift
     sectors = [(hue + n).remainder(6) for n in (5.0, 3.0, 1.0)]
     return torch.stack([value - chroma * torch.minimum(k, 4 - k).clamp(0, 1) for k in sectors], dim=1)
 
 
 def augment(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """A of section 3.1: brightness, contrast, saturation × U[0.9, 1.1], then hue + U[-0.1, 0.1] of the circle.
+    """A of section 3.1: brightness, contrast, saturation × U[0.9, 1.1]; hue + U[-0.1, 0.1] of its circle.
 
-    x: (B, 3, H, W) in [0, 1]. Contrast is about the mean grey of each image, saturation about the grey of each
-    pixel (ITU-R 601 luma). Returns the same shape, clipped to [0, 1].
+    x: (B, 3, H, W) in [0, 1]. Contrast is about the mean grey of each image, saturation about the grey of
+    each pixel (ITU-R 601 luma). Returns the same shape, clipped to [0, 1].
     """
     brightness, contrast, saturation = uniform((3, len(x), 1, 1, 1), 1 - COLOUR, 1 + COLOUR, x, generator)
     weights = torch.tensor([0.299, 0.587, 0.114], device=x.device).view(1, 3, 1, 1)

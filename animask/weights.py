@@ -16,6 +16,8 @@ from animask.model import Animator
 
 BUNDLED = ("portrait", "toons")
 DEFAULT = "portrait"
+WEIGHTS = "weights.safetensors"  # what a training run leaves
+VGG19 = ("timm/vgg19.tv_in1k", "model.safetensors")
 
 
 def bundled_folder() -> Path:
@@ -96,9 +98,7 @@ def load_model(name: str | Path = DEFAULT, device: str | torch.device = "cpu") -
         found = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
         wrong = sorted(set(found.items()) ^ set(expected.items()))
         if wrong:
-            raise InputError(
-                f"{path} does not fit its configuration: {wrong[0][0]} has another shape or is missing"
-            )
+            raise InputError(f"{path} does not fit its configuration: {wrong[0][0]} has another shape or is missing")
         for key in expected:
             tensors[key] = file.get_tensor(key)
     for key, value in tensors.items():
@@ -107,3 +107,20 @@ def load_model(name: str | Path = DEFAULT, device: str | torch.device = "cpu") -
         tensors[key] = value.float() if value.is_floating_point() else value
     model.load_state_dict(tensors, assign=True)
     return model.requires_grad_(False).eval().to(device)
+
+
+def fetch_vgg19() -> dict[str, Tensor]:
+    """The ImageNet weights of VGG-19 from the Hub or its cache, with torchvision's names.
+
+    Raises MissingError where they cannot be had.
+    """
+    from huggingface_hub import hf_hub_download
+
+    try:
+        path = hf_hub_download(*VGG19)
+    except (OSError, ValueError) as error:  # no network, no such file, offline without cache
+        raise MissingError(
+            f"VGG-19 weights ({VGG19[1]} of {VGG19[0]}) could not be had: {str(error).splitlines()[0]}",
+            "download them where there is a network, or train with --perceptual random",
+        ) from error
+    return read_tensors(Path(path))

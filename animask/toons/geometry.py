@@ -1,8 +1,9 @@
-"""Where the parts of a toon are: the head as a solid of rings, turned by the pose and projected to the frame."""
+"""Where the parts of a toon are: the head as a solid of rings, turned by the pose and projected."""
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
+import cv2
 import numpy as np
 
 from animask.toons.identity import Identity
@@ -11,8 +12,11 @@ from animask.toons.pose import Pose
 HEAD = 0.25  # half the height of the head as a fraction of the frame, at scale 1
 CENTRE = (0.5, 0.475)  # of the head in the frame, neutral pose
 _PIVOT = np.array([0.0, 0.5, -0.15])  # where the head turns, near the top of the spine
+CORE = np.array([0.0, -0.1, -0.05])  # the middle of the skull
+ACROSS = np.array([1.0, 0.0, 0.0])
 _VIEW_DISTANCE = 7.0  # in head units: a gentle perspective
-_RINGS, _SPOKES = 22, 32
+Reals = float | list[float] | np.ndarray
+_RINGS, _SPOKES = 28, 32
 
 
 @lru_cache(maxsize=64)
@@ -20,9 +24,7 @@ def _spline_matrix(count: int, per: int, closed: bool) -> np.ndarray:
     """Catmull-Rom weights (m, count): control points to `per` points a span."""
     spans = count if closed else count - 1
     t = np.arange(per) / per
-    basis = (
-        np.stack([-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, -(t**2) + t**3]) / 2
-    )
+    basis = np.stack([-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, -(t**2) + t**3]) / 2
     matrix = np.zeros((spans * per + (0 if closed else 1), count))
     for span in range(spans):
         for k in range(4):
@@ -44,6 +46,19 @@ def curve(points: np.ndarray, per: int = 6) -> np.ndarray:
     return _spline_matrix(len(points), per, False) @ points
 
 
+@lru_cache(maxsize=256)
+def steps(start: float, stop: float, count: int) -> np.ndarray:
+    """Evenly spaced numbers, both ends included; made once for all frames, so read-only."""
+    numbers = np.linspace(start, stop, count)
+    numbers.setflags(write=False)
+    return numbers
+
+
+def hull(points: np.ndarray) -> np.ndarray:
+    """The convex outline (n, 2) of picture points."""
+    return np.asarray(cv2.convexHull(points.astype(np.float32))[:, 0], float)
+
+
 @dataclass(frozen=True, eq=False)
 class Profile:
     """The solid of a head: half width, front depth and back depth at heights y."""
@@ -61,23 +76,25 @@ class Profile:
             np.interp(y, self.y, self.back),
         )
 
-    def lift(self, x: np.ndarray, y: np.ndarray, height: float | np.ndarray = 0.0) -> np.ndarray:
+    def lift(self, x: Reals, y: Reals, height: Reals = 0.0) -> np.ndarray:
         """Points (..., 3) on the front of the head at frontal coordinates x, y, raised by `height`."""
-        x, y = np.broadcast_arrays(np.asarray(x, float), np.asarray(y, float))
-        width, front, _ = self.at(y)
+        x, y = np.asarray(x, float), np.asarray(y, float)
+        width, front = np.interp(y, self.y, self.width), np.interp(y, self.y, self.front)
         z = front * np.sqrt(np.maximum(0.0, 1 - (x / np.maximum(width, 1e-3)) ** 2)) + height
-        return np.stack([x, y, z], -1)
+        points = np.empty((*z.shape, 3))
+        points[..., 0], points[..., 1], points[..., 2] = x, y, z
+        return points
 
-    def around(self, azimuth: np.ndarray, y: np.ndarray, grow: float = 1.0) -> np.ndarray:
-        """Points (..., 3) at azimuth (radians, 0 in front, > 0 to the right) and height y, on the head times `grow`."""
+    def around(self, azimuth: Reals, y: Reals, grow: float | np.ndarray = 1.0) -> np.ndarray:
+        """Points (..., 3) at azimuth (radians, 0 in front, > 0 right) and height y, the head grown by `grow`.
+
+        A `grow` of many values has a last axis of 1.
+        """
         azimuth, y = np.broadcast_arrays(np.asarray(azimuth, float), np.asarray(y, float))
         width, front, back = self.at(y)
         depth = np.where(np.cos(azimuth) > 0, front, back)
         points = np.stack([width * np.sin(azimuth), y, depth * np.cos(azimuth)], -1)
-        return (points - _CORE) * grow + _CORE
-
-
-_CORE = np.array([0.0, -0.1, -0.05])  # the middle of the skull
+        return (points - CORE) * grow + CORE
 
 
 @lru_cache(maxsize=256)
@@ -94,8 +111,8 @@ def profile(identity: Identity) -> Profile:
             i.cheek_width * 0.955,
             i.jaw_width * 1.04,
             i.jaw_width * 0.6 + i.chin_width * 0.52,
-            i.chin_width * 1.25,
-            i.chin_width * 0.55,
+            i.chin_width * 1.25 + 0.06,
+            i.chin_width * 0.75,
         ]
     )
     dense_y, dense_w = curve(np.stack([knots, widths], 1)).T
@@ -109,9 +126,7 @@ def profile(identity: Identity) -> Profile:
 def head_cloud(identity: Identity) -> np.ndarray:
     """Points (n, 3) all over the head: the hull of their projection is its outline."""
     i = identity
-    y = np.concatenate(
-        [-np.cos(np.linspace(0, np.pi / 2, _RINGS // 2)), np.linspace(0, i.chin_y, _RINGS // 2 + 2)[1:]]
-    )
+    y = np.concatenate([-np.cos(np.linspace(0, np.pi / 2, _RINGS // 2)), np.linspace(0, i.chin_y, _RINGS // 2 + 2)[1:]])
     azimuth = np.linspace(0, 2 * np.pi, _SPOKES, endpoint=False)
     return profile(i).around(azimuth[None], y[:, None]).reshape(-1, 3)
 
@@ -119,7 +134,7 @@ def head_cloud(identity: Identity) -> np.ndarray:
 class Rig:
     """An identity in a pose on a square of `size` pixels: local points in, picture points out.
 
-    Picture points are continuous: (0, 0) is the corner of the frame, pixel (0, 0) has its centre at (0.5, 0.5).
+    Picture points are continuous: (0, 0) is the corner of the frame, (0.5, 0.5) the centre of pixel (0, 0).
     """
 
     def __init__(self, identity: Identity, pose: Pose, size: int) -> None:
@@ -128,6 +143,7 @@ class Rig:
         self.unit = HEAD * size * pose.scale
         self.origin = np.array([(CENTRE[0] + pose.x) * size, (CENTRE[1] + pose.y) * size])
         self.rotation = _rotation(pose.yaw, pose.pitch, pose.roll)
+        self._offset = _PIVOT - self.rotation @ _PIVOT
         self.jaw = 0.15 * pose.mouth_open  # how far the chin drops
 
     def drop(self, points: np.ndarray) -> np.ndarray:
@@ -142,23 +158,23 @@ class Rig:
 
     def turn(self, points: np.ndarray) -> np.ndarray:
         """Local points (..., 3) rotated about the top of the spine."""
-        return (points - _PIVOT) @ self.rotation.T + _PIVOT
+        return points @ self.rotation.T + self._offset
 
     def place(self, turned: np.ndarray) -> np.ndarray:
         """Turned points (..., 3) to picture points (..., 2)."""
         depth = 1 / (1 - turned[..., 2:] / _VIEW_DISTANCE)
-        return self.origin + self.unit * turned[..., :2] * depth
+        return turned[..., :2] * (self.unit * depth) + self.origin
 
     def project(self, points: np.ndarray) -> np.ndarray:
         """Local points (..., 3) to picture points (..., 2)."""
         return self.place(self.turn(points))
 
-    def face(self, x: np.ndarray, y: np.ndarray, height: float | np.ndarray = 0.0) -> np.ndarray:
+    def face(self, x: Reals, y: Reals, height: Reals = 0.0) -> np.ndarray:
         """Frontal coordinates on the face to picture points (..., 2)."""
         return self.project(self.profile.lift(x, y, height))
 
     def edge(self, points: np.ndarray) -> np.ndarray:
-        """Local points on the skull to picture points; those that have turned away are pushed out of the outline.
+        """Local points on the skull to picture points; what has turned away is pushed out of the outline.
 
         A hairline drawn so opens smoothly to the side when its far end passes behind the head.
         """
@@ -177,8 +193,22 @@ class Rig:
         side = np.sign(points[..., 0])[..., None] * self.rotation[:, 0]
         return self.place(turned + 1.3 * away[..., None] * side)
 
+    @cached_property
+    def light(self) -> np.ndarray:
+        """Unit vector (3,) to the light; it stays where it is when the head turns."""
+        direction = np.array([self.identity.light_x, self.identity.light_y, 0.85])
+        return np.asarray(direction / np.linalg.norm(direction))
+
+    @cached_property
+    def outline(self) -> np.ndarray:
+        """The outline (n, 2) of the bare head, jaw opened."""
+        return hull(self.project(self.drop(head_cloud(self.identity))))
+
     def torso(self, points: np.ndarray) -> np.ndarray:
-        """Torso points (..., 2), in head units about the pit of the neck, to picture points: they follow the head a little."""
+        """Torso points (..., 2), in head units about the pit of the neck, to picture points.
+
+        The torso follows the head a little.
+        """
         p = self.pose
         scale = HEAD * self.size * (1 + 0.5 * (p.scale - 1))
         x = (CENTRE[0] + 0.45 * p.x + 0.01 * np.sin(p.yaw)) * self.size

@@ -3,16 +3,15 @@
 from dataclasses import dataclass
 from functools import lru_cache
 
-import cv2
 import numpy as np
 
-from animask.toons.face import light
-from animask.toons.geometry import Rig, curve, loop, profile
+from animask.toons.geometry import ACROSS, CORE, Rig, curve, hull, profile, steps
 from animask.toons.identity import Identity
-from animask.toons.paint import Field, bounds, blend, cut, mask, paint, ribbon, ring
-from animask.toons.scene import _shade
+from animask.toons.paint import Box, Field, blend, bounds, fill, mask, paint, ribbon, ribbons, ring, tone
 
 _HAIR_STREAM = 6
+_CAP_RINGS, _CAP_SPOKES = 14, 36
+_STRANDS = 26
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ _CUTS = {
     "bob": Cut(1.16, 0.85, 0.8, 62, 54, back=0.85),
     "long": Cut(1.13, 1.5, 1.5, 62, 60, back=1.75),
     "wavy": Cut(1.17, 1.25, 1.3, 62, 56, curls=0.17, back=1.5),
-    "curly": Cut(1.14, 0.1, 0.45, 70, 98, curls=0.17),
+    "curly": Cut(1.14, 0.1, 0.3, 70, 98, curls=0.17),
     "afro": Cut(1.34, 0.3, 0.6, 72, 96, curls=0.14),
     "bun": Cut(1.06, 0.1, 0.4, 74, 102),
     "mohawk": Cut(1.015, 0.1, 0.3, 80, 100, tuft=0.5),
@@ -46,23 +45,30 @@ _CUTS = {
 }
 
 
+def covers_ears(identity: Identity) -> bool:
+    """Whether the hair hangs over the ears."""
+    return identity.hair_style != "bald" and _CUTS[identity.hair_style].cheek < 90
+
+
 @lru_cache(maxsize=256)
 def _cap(identity: Identity) -> np.ndarray:
     """Points (n, 3) of the outside of the hair."""
     style, i = _CUTS[identity.hair_style], identity
     grow = 1 + (style.grow - 1) * i.hair_volume
-    azimuth = np.linspace(0, 2 * np.pi, 36, endpoint=False)
+    azimuth = np.linspace(0, 2 * np.pi, _CAP_SPOKES, endpoint=False)
     reach = style.side + (style.nape - style.side) * (0.5 - 0.5 * np.cos(azimuth)) ** 2
     reach = np.where(np.cos(azimuth) > 0.35, i.hair_line, reach)
-    steps = 1 - np.cos(np.linspace(0, 1, 14) * np.pi / 2)
+    steps = 1 - np.cos(np.linspace(0, 1, _CAP_RINGS) * np.pi / 2)
     y = -1 + (np.minimum(reach, 0.35)[None] + 1) * steps[:, None]
-    points = profile(i).around(azimuth[None], y, grow)
+    # short hair thins out towards its edge; hanging hair does not
+    thin = np.where(reach > 0.6, 1.0, np.sqrt(np.clip((reach - y) / 0.5, 0, 1)))
+    points = profile(i).around(azimuth, y, (1 + (grow - 1) * thin)[..., None])
     hang = [points.reshape(-1, 3)]
-    for share in (0.5, 1.0):
+    for share, spread in ((0.5, 1.04), (0.85, 1.04), (1.0, 0.9)):
         low = points[-1].copy()
         low[:, 1] += np.maximum(0, reach - 0.35) * share
-        low[:, 0] *= 1 + 0.06 * share
-        hang.append(low[reach > 0.36])
+        low[:, 0] *= spread
+        hang.append(low[reach > 0.6])
     return np.concatenate(hang)
 
 
@@ -100,51 +106,63 @@ def hair_window(rig: Rig) -> np.ndarray | None:
 
 
 def _curls(rig: Rig) -> np.ndarray:
-    """Centres (n, 3) of curls over the cap."""
-    i = rig.identity
-    rng = np.random.default_rng([i.seed, _HAIR_STREAM, 1])
-    cap = _cap(i)
-    picked = cap[rng.choice(len(cap), 70, replace=False)]
-    return np.asarray((picked + (0, 0.1, 0.05)) * 0.97 - (0, 0.1, 0.05))
+    """Centres (n, 3) of curls: every other spoke of every fourth ring of the cap, and down hanging hair."""
+    cap = _cap(rig.identity)
+    crown = cap[: _CAP_RINGS * _CAP_SPOKES].reshape(_CAP_RINGS, _CAP_SPOKES, 3)
+    staggered = [crown[3::4, ::2], crown[5::4, 1::2]]
+    picked = np.concatenate([*(s.reshape(-1, 3) for s in staggered), cap[_CAP_RINGS * _CAP_SPOKES :: 2]])
+    return np.asarray((picked - CORE) * 0.95 + CORE)
 
 
 def _crest(rig: Rig) -> list[np.ndarray]:
-    """Outlines of what stands up on top: a mohawk's fan or a quiff."""
+    """Outlines of what stands up on top: the spikes of a mohawk or the roll of a quiff."""
+    return _mohawk(rig, steps(-0.3, 0.3, 6)) if rig.identity.hair_style == "mohawk" else [_quiff(rig)]
+
+
+def _mohawk(rig: Rig, angles: np.ndarray) -> list[np.ndarray]:
+    """Spikes at angles along the middle of the skull: 0 on top, > 0 behind."""
+    i = rig.identity
+    height = _CUTS["mohawk"].tuft * i.hair_volume
+    shapes = []
+    for a in angles:
+        up, along = np.array([0, -np.cos(a), -np.sin(a)]), np.array([0, np.sin(a), -np.cos(a)])
+        root, wide = up * (0.8, 0.94, 0.82), 0.15 * np.cos(0.8 * a)
+        tip = root + up * height * (0.75 + 0.35 * np.cos(a - 0.2) + 0.1 * np.cos(9 * a + i.seed)) + along * 0.12
+        foot = np.array([root + wide * ACROSS, root - wide * ACROSS, root + 0.13 * along, root - 0.13 * along])
+        middle = (root + tip) / 2
+        spike = np.array(
+            [
+                middle + 0.8 * wide * ACROSS,
+                middle - 0.8 * wide * ACROSS,
+                tip + 0.25 * wide * ACROSS,
+                tip - 0.25 * wide * ACROSS,
+            ]
+        )
+        shapes.append(hull(rig.project(np.concatenate([foot, spike]))))
+    return shapes
+
+
+def _quiff(rig: Rig) -> np.ndarray:
+    """The outline of balls rolled up over the forehead, higher on the side of the parting."""
     i, style = rig.identity, _CUTS[rig.identity.hair_style]
-    rng = np.random.default_rng([i.seed, _HAIR_STREAM, 2])
     height = style.tuft * i.hair_volume
-    if i.hair_style == "mohawk":
-        angles = np.linspace(-0.62, 0.9, 12)  # along the middle of the skull, front to back
-        shapes = []
-        for a in angles:
-            root = np.array([0, -np.cos(a), -np.sin(a) * 0.9]) * 0.98
-            tip = root * (1 + height * (1 + 0.2 * rng.uniform(-1, 1)))
-            foot = (
-                np.array(
-                    [[0.17, 0, 0], [0, 0.1 * np.sin(a), 0.2], [-0.17, 0, 0], [0, -0.1 * np.sin(a), -0.2]]
-                )
-                + root
-            )
-            shapes.append(np.concatenate([foot, [tip + (0.05, 0, 0)], [tip - (0.05, 0, 0)]]))
-        return [cv2.convexHull(rig.project(s).astype(np.float32))[:, 0].astype(float) for s in shapes]
-    azimuth = np.linspace(-0.95, 0.95, 8)
-    lean = 0.35 * i.hair_side * azimuth
-    base = profile(i).around(azimuth, np.full(8, i.hair_line + 0.06), 1.05)
-    peak = base * (1.02, 1, 1) + np.stack(
-        [0 * lean, -height * (1.25 + lean) - 0.26 * np.cos(azimuth), 0.1 + 0 * lean], 1
-    )
-    back = profile(i).around(np.linspace(-1.2, 1.2, 8), np.full(8, -0.95), 1.12) - (0, 0.3 * height, 0.1)
-    cloud = rig.project(np.concatenate([base, peak, back]))
-    return [loop(cv2.convexHull(cloud.astype(np.float32))[:, 0].astype(float), 4)]
+    across = np.linspace(-0.42, 0.42, 5)
+    lean = 1 + 0.7 * i.hair_side * across
+    radius = (0.16 + 0.4 * height * lean) * rig.unit
+    centres = rig.project(np.stack([across, -0.78 - 0.75 * height * lean, 0.4 + 0.15 * np.cos(2 * across)], 1))
+    roots = rig.project(profile(i).around(np.linspace(-1.3, 1.3, 9), np.full(9, i.hair_line - 0.1), 1.04))
+    crown = rig.project(profile(i).around(np.linspace(-1.6, 1.6, 7), np.full(7, -0.9), 1.04) - (0, 0, 0.25))
+    balls = [ring(c, float(r), 18) for c, r in zip(centres, radius, strict=True)]
+    return hull(np.concatenate([*balls, roots, crown]))
 
 
-def _coat(rig: Rig, outline: np.ndarray, gain: float, tone: float) -> Field:
+def _coat(rig: Rig, outline: np.ndarray, gain: float, depth: float) -> Field:
     """The colour of hair over an outline: round shading and a band of gloss."""
     i, unit = rig.identity, rig.unit
     low, high = outline.min(0), outline.max(0)
-    field = Field(low, high, _shade(i.hair_colour, tone), 48)
+    field = Field(low, high, tone(i.hair_colour, depth), 48)
     core = rig.project(np.array([[0.0, -0.1, -0.05]]))[0]
-    field.sphere(core, (1.12 * unit, 1.3 * unit), light(rig), gain)
+    field.sphere(core, (1.12 * unit, (1.3 + 1.5 * _CUTS[i.hair_style].back) * unit), rig.light, gain)
     gloss = rig.project(
         np.array(
             [
@@ -159,49 +177,48 @@ def _coat(rig: Rig, outline: np.ndarray, gain: float, tone: float) -> Field:
 
 
 def paint_back_hair(picture: np.ndarray, rig: Rig) -> None:
-    """What is behind head and neck: hanging hair, a bun, a ponytail."""
-    i, unit = rig.identity, rig.unit
-    if i.hair_style == "bald":
-        return
-    style = _CUTS[i.hair_style]
-    if style.back:
-        cap = _cap(i)
-        upper = rig.project(cap[cap[:, 2] < 0.2])
-        width = i.head_width * (1.1 + 0.08 * i.hair_volume)
-        y = np.linspace(0.3, style.back, 4)
-        fall = np.concatenate([np.stack([s * width * (1 + 0.04 * y), y - 1.42], 1) for s in (-1, 1)])
-        hung = rig.torso(fall) + rig.rotation[:2, 0] * 0
-        outline = loop(
-            cv2.convexHull(np.concatenate([upper, hung]).astype(np.float32))[:, 0].astype(float), 3
-        )
-        paint(picture, _coat(rig, outline, 0.8, 0.62), outline)
-    elif i.hair_style == "bun":
-        centre = rig.project(np.array([0.0, -1.06, -0.42]))
-        outline = ring(centre, 0.4 * i.hair_volume**0.5 * unit, 36)
-        field = Field(outline.min(0), outline.max(0), _shade(i.hair_colour, 0.95), 32)
-        field.sphere(centre, (0.42 * unit, 0.42 * unit), light(rig), 1.0)
-        paint(picture, field, outline)
-    elif i.hair_style == "ponytail":
-        s = i.hair_side
-        tail = rig.project(
-            np.array(
-                [
-                    [0.1 * s, -0.6, -0.95],
-                    [0.75 * s, -0.55, -1.1],
-                    [1.05 * s, 0.1, -0.95],
-                    [0.95 * s, 0.8, -0.8],
-                    [0.8 * s, 1.25, -0.7],
-                ]
-            )
-        )
-        line = curve(tail, 8)
-        outline = ribbon(
-            line,
-            np.interp(np.linspace(0, 1, len(line)), [0, 0.3, 0.7, 1], [0.3, 0.5, 0.42, 0.05])
-            * unit
-            * i.hair_volume**0.5,
-        )
+    """What is behind head and neck: hanging hair, a bun, a ponytail, the rear of a mohawk."""
+    style = rig.identity.hair_style
+    if style == "mohawk":
+        spikes = _mohawk(rig, steps(0.4, 1.2, 7))
+        paint(picture, _coat(rig, np.concatenate(spikes), 0.85, 0.9), *spikes)
+    elif style == "bun":
+        _paint_bun(picture, rig)
+    elif style == "ponytail":
+        outline = _tail(rig)
         paint(picture, _coat(rig, outline, 0.8, 0.85), outline)
+    elif style != "bald" and _CUTS[style].back:
+        outline = _fall(rig)
+        paint(picture, _coat(rig, outline, 0.8, 0.62), outline)
+
+
+def _fall(rig: Rig) -> np.ndarray:
+    """The outline of hair that hangs behind the neck: it starts on the head and ends on the shoulders."""
+    i = rig.identity
+    cap = _cap(i)
+    upper = rig.project(cap[cap[:, 2] < 0.2])
+    y = np.linspace(0.3, 1.0, 6) * _CUTS[i.hair_style].back - 1.42
+    x = i.head_width * (1.1 + 0.08 * i.hair_volume) * np.array([1.0, 1.02, 1.04, 1.04, 0.98, 0.78])
+    edge = curve(np.stack([x, y], 1))
+    return hull(np.concatenate([upper, rig.torso(edge), rig.torso(edge * (-1, 1))]))
+
+
+def _paint_bun(picture: np.ndarray, rig: Rig) -> None:
+    i, unit = rig.identity, rig.unit
+    centre = rig.project(np.array([0.0, -1.06, -0.42]))
+    outline = ring(centre, 0.4 * i.hair_volume**0.5 * unit, 36)
+    field = Field(outline.min(0), outline.max(0), tone(i.hair_colour, 0.95), 32)
+    field.sphere(centre, (0.42 * unit, 0.42 * unit), rig.light, 1.0)
+    paint(picture, field, outline)
+
+
+def _tail(rig: Rig) -> np.ndarray:
+    """The outline of a ponytail, over one shoulder."""
+    i = rig.identity
+    x = i.hair_side * np.array([0.1, 0.75, 1.05, 0.95, 0.8])
+    line = curve(np.stack([x, [-0.6, -0.55, 0.1, 0.8, 1.25], [-0.95, -1.1, -0.95, -0.8, -0.7]], 1), 8)
+    width = np.interp(steps(0, 1, len(line)), [0, 0.3, 0.7, 1], [0.3, 0.5, 0.42, 0.05])
+    return ribbon(rig.project(line), width * i.hair_volume**0.5 * rig.unit)
 
 
 def paint_hair(picture: np.ndarray, rig: Rig, window: np.ndarray | None) -> None:
@@ -210,7 +227,7 @@ def paint_hair(picture: np.ndarray, rig: Rig, window: np.ndarray | None) -> None
     if window is None:
         return
     style = _CUTS[i.hair_style]
-    outline = cv2.convexHull(rig.project(_cap(i)).astype(np.float32))[:, 0].astype(float)
+    outline = hull(rig.project(_cap(i)))
     pieces = [outline, *(_crest(rig) if style.tuft else [])]
     if style.curls:
         pieces += [ring(c, style.curls * rig.unit, 14) for c in rig.project(_curls(rig))]
@@ -219,7 +236,7 @@ def paint_hair(picture: np.ndarray, rig: Rig, window: np.ndarray | None) -> None
     if box[2] <= box[0] or box[3] <= box[1]:
         return
     cover = mask(box, outline) if i.hair_style == "mohawk" else mask(box, *pieces)
-    cut(cover, box, window)
+    _open_face(cover, box, rig, window)
     scalp = i.hair_style in ("mohawk", "buzz")
     patch = _coat(rig, everything, 0.85, 1.0).patch(box)
     _strands(patch, rig, box)
@@ -228,36 +245,46 @@ def paint_hair(picture: np.ndarray, rig: Rig, window: np.ndarray | None) -> None
         blend(picture, box, mask(box, *pieces[1:]), patch)
 
 
-def _strands(patch: np.ndarray, rig: Rig, box: tuple[int, int, int, int]) -> None:
-    """Fine lines from the crown to the edges."""
-    i = rig.identity
+def _open_face(cover: np.ndarray, box: Box, rig: Rig, window: np.ndarray) -> None:
+    """Take the face out of the hair.
+
+    Inside the outline of the head the hairline bounds it, below the head the inner edges of hanging hair.
+    """
+    free = np.minimum(mask(box, window), mask(box, rig.outline))
+    line = _window(rig.identity)
+    low = line[line[:, 1] > 0.5]
+    left, right = rig.project(low[low[:, 0] < 0]), rig.project(low[low[:, 0] > 0])
+    down = rig.rotation[:2, 1] * 3 * rig.unit
+    gap = np.concatenate([left, right, [right[-1] + down, left[0] + down]])
+    np.minimum(cover, 255 - np.maximum(free, mask(box, gap)), out=cover)
+
+
+@lru_cache(maxsize=256)
+def _strand_lines(identity: Identity) -> np.ndarray:
+    """Local points (7, n, 3) along n strands, from the crown to the edges."""
+    i, style = identity, _CUTS[identity.hair_style]
     rng = np.random.default_rng([i.seed, _HAIR_STREAM, 3])
-    style = _CUTS[i.hair_style]
-    grow = 1 + (style.grow - 1) * i.hair_volume
-    if style.curls and i.hair_style != "wavy":
-        return
-    count = 26
-    azimuth = np.linspace(-np.pi, np.pi, count) + rng.uniform(-0.1, 0.1, count)
-    steps = np.linspace(0.03, 1, 7)
+    azimuth = np.linspace(-np.pi, np.pi, _STRANDS) + rng.uniform(-0.1, 0.1, _STRANDS)
+    along = np.linspace(0.03, 1, 7)[:, None]
     fall = np.where(np.cos(azimuth) > 0.5, i.hair_line + 0.25, min(style.side, 0.6) + 0.2)
-    y = -1.0 + (fall[:, None] + 1) * steps[None] ** 1.6
-    lines = profile(i).around(azimuth[:, None] + 0.25 * i.hair_side * (1 - steps[None]), y, grow * 0.985)
-    turned = rig.turn(lines)
-    flat = rig.place(turned)
-    corner = np.array([box[0], box[1]])
-    for k in range(count):
-        if turned[k, :, 2].mean() > -0.25:
-            shade = _shade(i.hair_colour, 0.72 if k % 3 else 1.3)
-            line = ribbon(curve(flat[k], 3), 0.012 * rig.unit)
-            _thin(patch, line - corner, shade)
+    y = -1.0 + (fall + 1) * along**1.6
+    grow = 1 + (style.grow - 1) * i.hair_volume
+    return profile(i).around(azimuth + 0.25 * i.hair_side * (1 - along), y, grow * 0.985)
 
 
-def _thin(patch: np.ndarray, polygon: np.ndarray, colour: tuple[float, float, float]) -> None:
-    height, width = patch.shape[:2]
-    x0, y0 = np.maximum(np.floor(polygon.min(0)).astype(int) - 1, 0)
-    x1, y1 = np.minimum(np.ceil(polygon.max(0)).astype(int) + 2, (width, height))
-    if x1 > x0 and y1 > y0:
-        box = (int(x0), int(y0), int(x1), int(y1))
-        ink = np.empty((y1 - y0, x1 - x0, 3), np.uint8)
-        ink[:] = colour
-        blend(patch, box, mask(box, polygon), ink, 0.4)
+def _strands(patch: np.ndarray, rig: Rig, box: Box) -> None:
+    """Fine darker and lighter lines on a patch of hair."""
+    i = rig.identity
+    if _CUTS[i.hair_style].curls and i.hair_style != "wavy":
+        return
+    turned = rig.turn(_strand_lines(i))
+    flat = curve(rig.place(turned).reshape(7, -1), 3).reshape(-1, _STRANDS, 2).swapaxes(0, 1)
+    # lines thin out as they pass behind the head, so that none pops
+    seen = np.clip((turned[..., 2].mean(0) + 0.35) / 0.4, 0, 1)
+    shapes = ribbons(flat, (0.013 * rig.unit * seen)[:, None]) - np.array(box[:2])
+    ink = np.empty_like(patch)
+    ink[:] = tone(i.hair_colour, 0.68)
+    for shape in shapes[::3]:
+        fill(ink, shape, tone(i.hair_colour, 1.35))
+    whole = (0, 0, patch.shape[1], patch.shape[0])
+    blend(patch, whole, mask(whole, *shapes[seen > 0.02]), ink, 0.3)

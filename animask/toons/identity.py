@@ -93,7 +93,7 @@ _HAIR_ODDS_FEMININE = (0.15, 0.3, 0.7, 1, 0.3, 3, 3, 2.5, 1.5, 1.2, 2, 0.3, 2, 1
 class Identity:
     """One toon. Lengths are in head units (1 = half the height of the head); colours are RGB, 0..255.
 
-    Local axes, as seen on a head that looks at the viewer: x to the right of the picture, y down, z to the viewer.
+    Local axes of a head that looks at the viewer: x to the right of the picture, y down, z to the viewer.
     """
 
     seed: int
@@ -177,9 +177,7 @@ def _colours(rng: np.random.Generator) -> dict[str, Colour]:
     weights = np.array(_HAIR_WEIGHTS)
     weights[4:8] *= max(0.04, 1 - 1.3 * depth)  # red and fair hair are rare on deep skin
     hair = _jitter(rng, _choice(rng, _HAIR_COLOURS, weights), 5)
-    iris_weights = np.array([2, 2, 1.2, 1.8, 1.2, 2, 1]) * np.where(
-        np.arange(7) % 5 < 2, 1, max(0.1, 1 - depth)
-    )
+    iris_weights = np.array([2, 2, 1.2, 1.8, 1.2, 2, 1]) * np.where(np.arange(7) % 5 < 2, 1, max(0.1, 1 - depth))
     lip_tint = (190, 70, 78) if rng.random() < 0.7 else (170, 60, 96)
     return {
         "skin": skin,
@@ -231,21 +229,15 @@ def _wardrobe(rng: np.random.Generator, feminine: float) -> dict[str, Any]:
     first, second = rng.permutation(len(_CLOTH_COLOURS))[:2]
     back, accent = rng.permutation(len(_BACK_COLOURS))[:2]
     return {
-        "clothes": _choice(
-            rng, ("crew", "vneck", "shirt", "jacket", "hoodie", "turtleneck"), (3, 2, 3, 2, 2, 1.5)
-        ),
+        "clothes": _choice(rng, ("crew", "vneck", "shirt", "jacket", "hoodie", "turtleneck"), (3, 2, 3, 2, 2, 1.5)),
         "clothes_colour": _jitter(rng, _CLOTH_COLOURS[first], 6),
         "clothes_accent": _jitter(rng, _CLOTH_COLOURS[second], 6),
         "pattern": _choice(rng, ("plain", "stripes", "dots", "checks", "pinstripe"), (5, 2, 1.3, 1.5, 1)),
-        "backdrop": _choice(
-            rng, ("gradient", "blobs", "stripes", "bokeh", "room", "window"), (2, 2, 1, 2, 2, 1.5)
-        ),
+        "backdrop": _choice(rng, ("gradient", "blobs", "stripes", "bokeh", "room", "window"), (2, 2, 1, 2, 2, 1.5)),
         "backdrop_colour": _jitter(rng, _BACK_COLOURS[back], 8),
         "backdrop_accent": _jitter(rng, _BACK_COLOURS[accent], 8),
         "glasses": _choice(rng, ("none", "round", "square", "half"), (7, 1.2, 1.2, 0.8)),
-        "glasses_colour": _jitter(
-            rng, _choice(rng, ((36, 32, 34), (96, 58, 34), (150, 44, 48), (160, 150, 140))), 5
-        ),
+        "glasses_colour": _jitter(rng, _choice(rng, ((36, 32, 34), (96, 58, 34), (150, 44, 48), (160, 150, 140))), 5),
         "earrings": bool(rng.random() < 0.5 * feminine),
     }
 

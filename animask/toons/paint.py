@@ -1,4 +1,6 @@
-"""Brushes: anti-aliased polygons, soft fields of colour, strokes of varying width. Colours are RGB, 0..255."""
+"""Brushes: anti-aliased polygons, soft fields of colour, strokes of varying width. Colours: RGB, 0..255."""
+
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -9,17 +11,23 @@ _SHIFT = 4  # fractional bits of OpenCV's polygon coordinates
 Box = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels
 
 
+def tone(colour: Colour, factor: float) -> Colour:
+    """A lighter or darker colour."""
+    r, g, b = colour
+    return min(255.0, r * factor), min(255.0, g * factor), min(255.0, b * factor)
+
+
 def _fixed(points: np.ndarray, x0: float = 0.0, y0: float = 0.0) -> np.ndarray:
     """Continuous picture points to OpenCV's fixed point, whose whole numbers are the centres of pixels."""
-    shifted = np.clip((points - (x0 + 0.5, y0 + 0.5)) * (1 << _SHIFT), -(1 << 24), 1 << 24)
+    scale = 1 << _SHIFT
+    shifted = points * scale - ((x0 + 0.5) * scale, (y0 + 0.5) * scale)
     return np.rint(shifted).astype(np.int32)
 
 
 def bounds(points: np.ndarray, size: int) -> Box:
     """The box of whole pixels around points, inside the frame; empty boxes have x1 <= x0 or y1 <= y0."""
-    low, high = np.floor(points.min(0)).astype(int) - 1, np.ceil(points.max(0)).astype(int) + 2
-    x0, y0 = max(0, low[0]), max(0, low[1])
-    return int(x0), int(y0), int(min(size, high[0])), int(min(size, high[1]))
+    (left, top), (right, bottom) = points.min(0), points.max(0)
+    return max(0, int(left) - 1), max(0, int(top) - 1), min(size, int(right) + 3), min(size, int(bottom) + 3)
 
 
 def fill(picture: np.ndarray, points: np.ndarray, colour: Colour) -> None:
@@ -45,33 +53,56 @@ def blend(picture: np.ndarray, box: Box, cover: np.ndarray, patch: np.ndarray, a
     """Lay a patch (h, w, 3) uint8 over a box of the picture through coverage (h, w) uint8."""
     x0, y0, x1, y1 = box
     below = picture[y0:y1, x0:x1]
-    weight = cover.astype(np.float32) * np.float32(alpha / 255)
+    weight = cover.astype(np.float32)
+    weight *= np.float32(alpha / 255)
     below[:] = cv2.blendLinear(patch, below, weight, 1 - weight)
 
 
 def tint(picture: np.ndarray, points: np.ndarray, colour: Colour, alpha: float) -> None:
     """Paint a translucent polygon."""
-    box = bounds(points, picture.shape[0])
+    tints(picture, [points], colour, alpha)
+
+
+def tints(picture: np.ndarray, polygons: list[np.ndarray], colour: Colour, alpha: float) -> None:
+    """Paint the union of polygons, translucent."""
+    box = bounds(polygons[0] if len(polygons) == 1 else np.concatenate(polygons), picture.shape[0])
     if alpha <= 0 or box[2] <= box[0] or box[3] <= box[1]:
         return
-    cover = mask(box, points)
+    cover = mask(box, *polygons)
     patch = np.empty((*cover.shape, 3), np.uint8)
-    patch[:] = np.clip(colour, 0, 255)
+    patch[:] = colour
     blend(picture, box, cover, patch, alpha)
 
 
 def ribbon(points: np.ndarray, width: np.ndarray | float) -> np.ndarray:
     """The outline of a stroke along points (n, 2) of a width that may vary along it."""
-    along = np.gradient(points, axis=0)
-    along /= np.linalg.norm(along, axis=1, keepdims=True) + 1e-6
-    side = np.stack([-along[:, 1], along[:, 0]], 1) * (np.broadcast_to(width, len(points))[:, None] / 2)
-    return np.concatenate([points + side, (points - side)[::-1]])
+    return ribbons(points[None], width)[0]
+
+
+def ribbons(points: np.ndarray, width: np.ndarray | float) -> np.ndarray:
+    """The outlines (k, 2n, 2) of k strokes along points (k, n, 2)."""
+    along = np.empty_like(points)
+    along[:, 1:-1] = points[:, 2:] - points[:, :-2]
+    along[:, 0], along[:, -1] = points[:, 1] - points[:, 0], points[:, -1] - points[:, -2]
+    length = np.sqrt(along[..., 0] ** 2 + along[..., 1] ** 2) + 1e-6
+    side = np.empty_like(points)
+    side[..., 0], side[..., 1] = -along[..., 1], along[..., 0]
+    side *= (0.5 * width / length)[..., None]
+    return np.concatenate([points + side, (points - side)[:, ::-1]], 1)
+
+
+@lru_cache(maxsize=32)
+def circle(count: int) -> np.ndarray:
+    """The unit circle as a polygon (count, 2), read-only."""
+    angle = np.linspace(0, 2 * np.pi, count, endpoint=False)
+    points = np.stack([np.cos(angle), np.sin(angle)], 1)
+    points.setflags(write=False)
+    return points
 
 
 def ring(centre: np.ndarray, radius: float, count: int = 20) -> np.ndarray:
     """A circle as a polygon."""
-    angle = np.linspace(0, 2 * np.pi, count, endpoint=False)
-    return centre + radius * np.stack([np.cos(angle), np.sin(angle)], 1)
+    return centre + radius * circle(count)
 
 
 class Field:
@@ -89,16 +120,14 @@ class Field:
         self.log = np.zeros((cells, cells, 3), np.float32) + np.log(np.maximum(colour, 2)).astype(np.float32)
 
     def sphere(self, centre: np.ndarray, radius: tuple[float, float], light: np.ndarray, gain: float) -> None:
-        """Shade as an ellipsoid of the given radii under a light from direction `light` (unit, z to the viewer)."""
+        """Shade as an ellipsoid of the given radii under a light from the unit direction `light`."""
         nx = ((self.x - centre[0]) / radius[0])[None, :]
         ny = ((self.y - centre[1]) / radius[1])[:, None]
         nz = np.sqrt(np.maximum(0.03, 1 - nx * nx - ny * ny))
         lit = (nx * light[0] + ny * light[1] + nz * light[2]) / np.sqrt(nx * nx + ny * ny + nz * nz)
-        shade = np.minimum(lit - 0.72, 0.3).astype(np.float32) * np.float32(gain)
+        shade = (np.minimum(lit - 0.82, 0.18) * gain).astype(np.float32)[..., None]
         # shadows lean to warm red: light that went through skin comes out so
-        self.log += shade[..., None] * np.where(
-            shade[..., None] < 0, np.float32([0.8, 1.05, 1.1]), np.float32([1, 1, 1])
-        )
+        self.log += np.where(shade < 0, shade * np.array([0.8, 1.05, 1.1], np.float32), shade)
 
     def blobs(self, centres: np.ndarray, radii: np.ndarray, deltas: np.ndarray) -> None:
         """Add Gaussians: centres (k, 2), radii (k, 2) in pixels, deltas (k, 3) of the logarithm of RGB."""
@@ -120,9 +149,9 @@ class Field:
             sigmaY=max(float(sigma[1]), 0.4),
         )
 
-    def add(self, weight: np.ndarray, delta: tuple[float, float, float]) -> None:
+    def add(self, weight: np.ndarray, delta: tuple[float, ...]) -> None:
         """Add weight (cells, cells) times a change of the logarithm of RGB."""
-        self.log += weight[..., None] * np.float32(delta)
+        self.log += weight[..., None] * np.array(delta, np.float32)
 
     def patch(self, box: Box) -> np.ndarray:
         """The field (h, w, 3) uint8 on the pixels of a box."""
@@ -137,9 +166,7 @@ class Field:
             ]
         )
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        return cv2.warpAffine(
-            colours, matrix, (x1 - x0, y1 - y0), flags=flags, borderMode=cv2.BORDER_REPLICATE
-        )
+        return cv2.warpAffine(colours, matrix, (x1 - x0, y1 - y0), flags=flags, borderMode=cv2.BORDER_REPLICATE)
 
 
 def paint(picture: np.ndarray, field: Field, *polygons: np.ndarray) -> None:

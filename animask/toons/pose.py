@@ -15,9 +15,9 @@ class Pose:
     """One moment. Angles in radians; the neutral pose is all defaults.
 
     yaw > 0 turns to the right of the picture, pitch > 0 looks down, roll > 0 tilts clockwise. x and y are
-    shifts in fractions of the frame. gaze_x > 0 looks right, gaze_y > 0 looks down, both -1..1. blink_l is the
-    eye on the left of the picture; 1 is closed. brow: -1 (frown) .. 1 (raised). mouth_open: 0..1.
-    smile: -0.5 (pursed) .. 1.
+    shifts in fractions of the frame. gaze_x > 0 looks right, gaze_y > 0 looks down: -1..1.
+    blink_l is the eye on the left of the picture; 1 is closed. brow: -1 (frown) .. 1 (raised).
+    mouth_open: 0..1. smile: -0.5 (pursed) .. 1.
     """
 
     yaw: float = 0.0
@@ -78,8 +78,7 @@ def pose_at(seed: int, time: float) -> Pose:
     waves = (amplitudes * np.sin(2 * np.pi * frequencies * time + phases)).sum(1)
     # tanh keeps the sum inside the range without a corner
     values = {
-        name: float(top * np.tanh(1.3 * w))
-        for (name, (top, _, _)), w in zip(_SWINGS.items(), waves, strict=True)
+        name: float(top * np.tanh(1.3 * w)) for (name, (top, _, _)), w in zip(_SWINGS.items(), waves, strict=True)
     }
     values["scale"] += 1.0
     opening, stretch = _speech(seed, time)
@@ -107,7 +106,7 @@ def _cell(seed: int, stream: int, index: int) -> tuple[float, float, float]:
 
 
 def _speech(seed: int, time: float) -> tuple[float, float]:
-    """Mouth opening 0..1 and lip stretch -0.35..0.35: visemes joined by cubic B-splines, silent between phrases."""
+    """Mouth opening 0..1 and lip stretch -0.35..0.35: visemes joined by cubic B-splines, and pauses."""
     position = time / _SYLLABLE
     first = int(np.floor(position))
     t = position - first

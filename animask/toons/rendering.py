@@ -3,20 +3,22 @@
 import cv2
 import numpy as np
 
-from animask.toons.face import (
+from animask.toons.beard import paint_beard
+from animask.toons.eyes import (
     brow_points,
-    head_outline,
+    eye_points,
     lids,
-    mouth_lines,
-    paint_beard,
+    paint_bows,
     paint_brow,
-    paint_ears,
     paint_eye,
+    paint_glasses,
+    pupil,
 )
-from animask.toons.face import paint_glasses, paint_head, paint_mouth, paint_nose, pupil, _eye_points
+from animask.toons.face import ear_sides, paint_ear, paint_head, paint_nose
 from animask.toons.geometry import Rig
-from animask.toons.hair import hair_window, paint_back_hair, paint_hair
+from animask.toons.hair import covers_ears, hair_window, paint_back_hair, paint_hair
 from animask.toons.identity import Identity
+from animask.toons.mouth import mouth_lines, paint_mouth
 from animask.toons.pose import Pose
 from animask.toons.scene import background, paint_neck, paint_torso
 
@@ -63,7 +65,9 @@ def render(identity: Identity, pose: Pose, size: int) -> np.ndarray:
     paint_back_hair(picture, rig)
     paint_neck(picture, rig)
     paint_torso(picture, rig)
-    paint_ears(picture, rig, near=False)
+    behind, before = ([], []) if covers_ears(identity) else ear_sides(rig)
+    for side in behind:
+        paint_ear(picture, rig, side)
     paint_head(picture, rig, window)
     for side in (-1, 1):
         paint_eye(picture, rig, side)
@@ -72,7 +76,10 @@ def render(identity: Identity, pose: Pose, size: int) -> np.ndarray:
     paint_mouth(picture, rig)
     for side in (-1, 1):
         paint_brow(picture, rig, side)
-    paint_ears(picture, rig, near=True)
+    for side in before:
+        paint_ear(picture, rig, side)
+    if identity.glasses != "none":
+        paint_bows(picture, rig)
     paint_hair(picture, rig, window)
     if identity.glasses != "none":
         paint_glasses(picture, rig)
@@ -89,9 +96,9 @@ def keypoints(identity: Identity, pose: Pose, size: int) -> tuple[np.ndarray, np
     i, lift = identity, rig.profile.lift
     points: dict[str, np.ndarray] = {}
     for side, name in ((-1, "left"), (1, "right")):
-        corners = _eye_points(rig, side, lids(rig, side)[0][[0, -1]])
+        corners = eye_points(rig, side, lids(rig, side)[0][[0, -1]])
         points[f"{name}_eye_inner"], points[f"{name}_eye_outer"] = corners
-        points[f"{name}_pupil"] = _eye_points(rig, side, pupil(rig, side)[None], 0.01)[0]
+        points[f"{name}_pupil"] = eye_points(rig, side, pupil(rig, side)[None], 0.01)[0]
         ends = brow_points(rig, side)[[0, -1]]
         points[f"{name}_brow_inner"], points[f"{name}_brow_outer"] = rig.face(ends[:, 0], ends[:, 1], 0.02)
         shell = rig.profile.around(side * np.radians([68, 62, 92]), np.array([0.72, 0.3, i.eye_y + 0.16]))

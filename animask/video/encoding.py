@@ -10,12 +10,12 @@ import numpy as np
 from animask.errors import AnimaskError
 from animask.partials import partial_path
 from animask.video.ffmpeg import Child, file_input, file_output, run
-from animask.video.probing import find_audio
+from animask.video.probing import check_file, check_sound, find_sound, list_streams
 
 GIF_MAX_FPS = 50  # viewers slow down what is shown for less than 2 hundredths of a second
-_BT709 = ["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv"]
 _TO_YUV = (
-    "scale=out_color_matrix=bt709:out_range=tv:flags=bicubic+accurate_rnd+full_chroma_int,format=yuv420p"
+    "scale=out_color_matrix=bt709:out_range=tv:flags=bicubic+accurate_rnd+full_chroma_int,format=yuv420p,"
+    "setparams=color_primaries=bt709:color_trc=bt709:colorspace=bt709:range=tv"
 )
 _COPYABLE = {
     ".mp4": ("aac", "mp3"),
@@ -24,7 +24,7 @@ _COPYABLE = {
     ".webm": ("opus", "vorbis"),
 }
 _AAC, _OPUS = ["-c:a", "aac", "-b:a", "192k", "-ac", "2"], ["-c:a", "libopus", "-b:a", "128k", "-ac", "2"]
-_SEAL = ["-movflags", "+faststart"]
+_FAST_START = ["-movflags", "+faststart"]
 
 
 class Encoder:
@@ -44,20 +44,22 @@ class Encoder:
         self.path, self.fps, self.frames = path, fps, 0
         self.kind = path.suffix.lower()
         self.audio, self.audio_start = audio, audio_start
-        self.audio_codec = find_audio(audio) if audio is not None and self.kind != ".gif" else ""
+        self.streams = [] if audio is None or self.kind == ".gif" or check_file(audio) else list_streams(audio)
+        if audio is not None and find_sound(self.streams):  # now, not after an hour of frames
+            check_sound(audio)
         self.pictures = partial_path(path, ".mkv" if self.kind == ".gif" else self.kind)
         self.result = partial_path(path, self.kind)
         self.palette = partial_path(path, ".png")
         source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{size[0]}x{size[1]}"]
         source += ["-framerate", f"{fps.numerator}/{fps.denominator}", "-i", "pipe:0"]
-        self.child = Child(
-            [*source, *_codec(self.kind, crf), file_output(self.pictures)], stdin=subprocess.PIPE
-        )
+        encode = [*source, *_picture_codec(self.kind, crf), file_output(self.pictures)]
+        self.child = Child(encode, stdin=subprocess.PIPE)
 
     def write(self, frame: np.ndarray) -> None:
+        """Hand one checked frame to ffmpeg."""
         try:
             self.child.stdin.write(frame.data)
-        except (BrokenPipeError, OSError):
+        except OSError:
             self.child.wait()
             raise self._failure() from None
         self.frames += 1
@@ -68,16 +70,16 @@ class Encoder:
             self.child.stdin.close()
         if self.child.wait() != 0:
             raise self._failure()
-        if self.kind == ".gif":
-            self._make_gif()
-        elif self.audio_codec:
-            self._add_audio()
-        else:
-            self.pictures.replace(self.result)
         try:
+            if self.kind == ".gif":
+                self._make_gif()
+            elif find_sound(self.streams):
+                self._add_sound()
+            else:
+                self.pictures.replace(self.result)
             self.result.replace(self.path)
         except OSError as error:
-            raise AnimaskError(f"{self.path} could not be replaced: {error.strerror}.") from error
+            raise AnimaskError(f"{self.path} could not be written: {error.strerror}.") from error
 
     def discard(self) -> None:
         """End the child and remove what is temporary."""
@@ -85,18 +87,18 @@ class Encoder:
         for partial in (self.pictures, self.result, self.palette):
             partial.unlink(missing_ok=True)
 
-    def _add_audio(self) -> None:
+    def _add_sound(self) -> None:
         """Join the pictures with the sound, cut to their length and copied where the container allows."""
         assert self.audio is not None
-        length = float(self.frames / self.fps)
-        sound = ["-ss", f"{self.audio_start:.6f}"] if self.audio_start > 0 else []
-        sound += ["-t", f"{length:.6f}", *file_input(self.audio)]
-        join = [*file_input(self.pictures), *sound, "-map", "0:v:0", "-map", "1:a:0", "-c:v", "copy"]
-        encode = _OPUS if self.kind == ".webm" else _AAC
-        if self.audio_codec in _COPYABLE[self.kind]:
-            encode = ["-c:a", "copy"]
-        seal = [] if self.kind == ".webm" else _SEAL
-        run([*join, *encode, *seal, file_output(self.result)])
+        seek = ["-ss", f"{self.audio_start:.6f}"] if self.audio_start > 0 else []
+        length = ["-t", f"{float(self.frames / self.fps):.6f}"]
+        join = [*file_input(self.pictures), *seek, *length, *file_input(self.audio)]
+        join += ["-map", "0:v:0", "-map", "1:a:0", "-c:v", "copy"]
+        join += _sound_codec(self.kind, find_sound(self.streams)) + _container(self.kind)
+        if any(stream.is_moving for stream in self.streams):  # the same clock for pictures and sound
+            run([*join, file_output(self.result), "-map", "1:V:0", "-c", "copy", "-f", "null", "-"])
+        else:
+            run([*join, file_output(self.result)])
 
     def _make_gif(self) -> None:
         """One palette for the whole clip, from a first look at all frames; then the frames with it."""
@@ -108,28 +110,24 @@ class Encoder:
         run([*pictures, *palette, "-filter_complex", draw, "-loop", "0", file_output(self.result)])
 
     def _failure(self) -> AnimaskError:
-        return AnimaskError(
-            f"Writing {self.path} failed after {self.frames} frames: {self.child.complaint()}."
-        )
+        return AnimaskError(f"Writing {self.path} failed after {self.frames} frames: {self.child.complaint()}.")
 
 
-def _codec(kind: str, crf: int) -> list[str]:
+def _picture_codec(kind: str, crf: int) -> list[str]:
     """Encoder arguments by suffix; a GIF is first kept without loss."""
     if kind == ".gif":
         return ["-c:v", "ffv1", "-pix_fmt", "bgr0"]
-    colours = ["-vf", _TO_YUV, *_BT709]
     if kind == ".webm":  # VP9 counts quality from 0 to 63
-        quality = [
-            "-crf",
-            str(round(crf * 63 / 51)),
-            "-b:v",
-            "0",
-            "-deadline",
-            "good",
-            "-cpu-used",
-            "4",
-            "-row-mt",
-            "1",
-        ]
-        return ["-c:v", "libvpx-vp9", *quality, *colours]
-    return ["-c:v", "libx264", "-preset", "medium", "-crf", str(crf), *colours, *_SEAL]
+        quality = ["-crf", str(round(crf * 63 / 51)), "-b:v", "0", "-deadline", "good", "-cpu-used", "4"]
+        return ["-vf", _TO_YUV, "-c:v", "libvpx-vp9", *quality, "-row-mt", "1"]
+    return ["-vf", _TO_YUV, "-c:v", "libx264", "-preset", "medium", "-crf", str(crf), *_container(kind)]
+
+
+def _sound_codec(kind: str, codec: str) -> list[str]:
+    if codec in _COPYABLE[kind]:
+        return ["-c:a", "copy"]
+    return _OPUS if kind == ".webm" else _AAC
+
+
+def _container(kind: str) -> list[str]:
+    return [] if kind == ".webm" else _FAST_START

@@ -36,6 +36,7 @@ _AFTERMATH = (
     "Task finished",
     "Terminating thread",
     "frame=",
+    "video:",
 )
 
 
@@ -136,7 +137,7 @@ class Child:
                     pipe.close()
 
     def complaint(self) -> str:
-        """Why the child failed, in its own words: the message that names the cause, or the signal that ended it."""
+        """Why the child failed: its message that names the cause, or the signal that ended it."""
         texts = [_PREFIX.sub("", line).rstrip(".!") for line in self.messages]
         texts = [text for text in texts if not text.startswith(_AFTERMATH)]
         if any(os.strerror(errno.ENOSPC) in text for text in texts):

@@ -16,6 +16,7 @@ from animask.video.ffmpeg import Child, file_input
 
 FOLDER_FPS = Fraction(25)
 MAX_VARIABLE_FPS = Fraction(60)
+MIN_FPS = Fraction(1, 60)
 PROBE_SECONDS = 600.0
 # Square pixels, upright (ffmpeg applies the rotation itself).
 DISPLAY = "scale='max(1,round(iw*sar))':ih,setsar=1"
@@ -34,7 +35,7 @@ class VideoInfo:
     """A video, a GIF or a folder of pictures.
 
     width, height: pixels as displayed, after rotation and with square pixels. fps: exact; for a variable rate
-    the constant one that `read_frames` resamples to. duration: seconds. frames: how many `read_frames` yields.
+    the constant one that `read_frames` resamples to. duration: seconds. frames: how many it then yields.
     has_alpha: frames may be transparent. transfer: an HDR transfer curve, or empty. matrix: the colour matrix
     that is taken for granted, where the file names none. is_folder: pictures.
     """
@@ -60,15 +61,19 @@ class _Packets(NamedTuple):
     end: int
     tick: Fraction
     size: tuple[int, int]
-    messages: list[str]
 
 
-class _Stream(NamedTuple):
+class Stream(NamedTuple):
     """One stream as ffmpeg lists it. kind: Video or Audio; details: the rest of the line."""
 
     kind: str
     codec: str
     details: str
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether these are moving pictures, not sound or a cover."""
+        return self.kind == "Video" and "(attached pic)" not in self.details and self.codec != "none"
 
 
 def probe(path: Path) -> VideoInfo:
@@ -79,17 +84,15 @@ def probe(path: Path) -> VideoInfo:
     path = Path(path)
     if check_file(path):
         return _probe_folder(path)
-    packets = _read_packets(path)
-    if packets.size[0] * packets.size[1] > MAX_PIXELS:
-        raise InputError(f"{path} is {packets.size[0]}×{packets.size[1]}, too large for a video.")
-    fps, is_variable = _measure_fps(packets)
+    streams = list_streams(path)
+    packets = _read_packets(path, streams)
+    fps, is_variable = _measure_fps(packets, _stated_fps(streams))
     duration = packets.end * packets.tick
     frames = max(1, round(duration * fps))
-    if frames > 10_000 and frames > 1000 * len(packets.times):
+    if fps < MIN_FPS or (frames > 10_000 and frames > 1000 * len(packets.times)):
         raise InputError(f"{path} has broken time stamps.", "Convert it once with another program.")
     width, height = _read_display_size(path)
-    streams = _list_streams(packets.messages)
-    details = next(s.details for s in streams if s.kind == "Video" and "attached pic" not in s.details)
+    details = next(stream.details for stream in streams if stream.is_moving)
     is_large = max(packets.size) > 1024 or packets.size[1] > 576
     return VideoInfo(
         path,
@@ -98,13 +101,45 @@ def probe(path: Path) -> VideoInfo:
         fps,
         float(duration),
         frames,
-        has_audio=any(s.kind == "Audio" and s.codec != "none" for s in streams),
+        has_audio=bool(find_sound(streams)),
         is_variable=is_variable,
         has_alpha=bool(_ALPHA.search(details)),
         transfer=next((name for name in ("smpte2084", "arib-std-b67") if name in details), ""),
         # Players take large unmarked pictures for BT.709, small ones for BT.601; ffmpeg all for BT.601.
         matrix="bt709" if is_large and "yuv" in details and not _MATRIX.search(details) else "",
     )
+
+
+def list_streams(path: Path) -> list[Stream]:
+    """The streams of pictures and sound in a file; InputError where it has none or is not opened."""
+    with Child(file_input(path), loglevel="info", limit=PROBE_SECONDS) as child:
+        child.wait()
+        found = (_STREAM.match(line) for line in child.first_messages)
+        streams = [Stream(match[1], match[2].rstrip(","), match[3]) for match in found if match]
+        text = "\n".join([*child.first_messages, *child.messages])
+    if streams:
+        return streams
+    if "not on whitelist" in text.lower():
+        raise InputError(f"{path} is not a video (pictures, playlists and scripts are not opened).", _KINDS)
+    if "moov atom not found" in text:
+        raise InputError(f"{path} is not a whole video: cut off, damaged or of another kind.", _KINDS)
+    raise InputError(f"{path} is not a video that can be read.", _KINDS)
+
+
+def find_sound(streams: list[Stream]) -> str:
+    """The codec of the first stream of sound, or empty."""
+    codec = next((stream.codec for stream in streams if stream.kind == "Audio"), "none")
+    return "" if codec == "none" else codec
+
+
+def same_clock(has_audio: bool, length: float | None = None) -> list[str]:
+    """Arguments, after the others, that also read the sound of input 0 (`length` seconds) and drop it.
+
+    ffmpeg counts the time of some containers (MPEG-TS) from the first of the streams in use: with all in use,
+    pictures and sound that are read in two runs keep their distance.
+    """
+    limit = [] if length is None else ["-t", f"{length:.6f}"]
+    return ["-map", "0:a:0", "-c", "copy", *limit, "-f", "null", "-"] if has_audio else []
 
 
 def check_file(path: Path) -> bool:
@@ -139,29 +174,12 @@ def list_pictures(folder: Path) -> list[Path]:
     return sorted(found, key=natural)
 
 
-def find_audio(path: Path) -> str:
-    """The codec of the first sound stream of a file, or empty; decodes one second of it.
-
-    Raises InputError where the file cannot be opened or its sound not decoded.
-    """
-    path = Path(path)
-    if check_file(path):
-        return ""
-    with Child(file_input(path), loglevel="info", limit=PROBE_SECONDS) as child:
-        child.wait()
-        streams = _list_streams(child.first_messages)
-        if not streams:
-            raise InputError(f"{path} has no sound that can be read: {child.complaint()}.", _KINDS)
-    codec = next((stream.codec for stream in streams if stream.kind == "Audio"), "none")
-    if codec == "none":
-        return ""
+def check_sound(path: Path) -> None:
+    """Decode one second of the first sound stream; InputError where that fails."""
     trial = ["-t", "1", *file_input(path), "-map", "0:a:0", "-f", "null", "-"]
     with Child(trial, limit=PROBE_SECONDS) as child:
         if child.wait() != 0:
-            raise InputError(
-                f"The sound of {path} cannot be read: {child.complaint()}.", "Leave the sound out."
-            )
-    return codec
+            raise InputError(f"The sound of {path} cannot be read: {child.complaint()}.", "Leave the sound out.")
 
 
 def _probe_folder(folder: Path) -> VideoInfo:
@@ -173,14 +191,13 @@ def _probe_folder(folder: Path) -> VideoInfo:
     return VideoInfo(folder, width, height, FOLDER_FPS, float(count / FOLDER_FPS), count, is_folder=True)
 
 
-def _list_streams(messages: list[str]) -> list[_Stream]:
-    found = (_STREAM.match(line) for line in messages)
-    return [_Stream(match[1], match[2].rstrip(","), match[3]) for match in found if match]
-
-
-def _read_packets(path: Path) -> _Packets:
+def _read_packets(path: Path, streams: list[Stream]) -> _Packets:
     """Time stamps of the video stream, which ffmpeg copies undecoded into a list (its format framecrc)."""
+    if not any(stream.is_moving for stream in streams):
+        has_cover = any(stream.kind == "Video" for stream in streams)
+        raise InputError(f"{path} has no moving pictures, only sound{' and a cover' * has_cover}.", _KINDS)
     arguments = ["-xerror", *file_input(path), "-map", "0:V:0", "-c", "copy", "-f", "framecrc", "pipe:1"]
+    arguments += same_clock(bool(find_sound(streams)))
     tick, size, times, end = Fraction(0), (0, 0), [], 0
     with Child(arguments, stdout=subprocess.PIPE, loglevel="info", limit=PROBE_SECONDS) as child:
         for line in child.stdout:
@@ -196,14 +213,16 @@ def _read_packets(path: Path) -> _Packets:
         status = child.wait()
         messages = child.first_messages + list(child.messages)
         if status != 0 or not times or tick <= 0:
-            raise InputError(*_explain(path, messages, child.complaint()))
+            raise InputError(f"{path} is cut off or damaged: {child.complaint()}.", _AGAIN)
+    if size[0] * size[1] > MAX_PIXELS:
+        raise InputError(f"{path} is {size[0]}×{size[1]}, too large for a video.")
     if any(_CUT_OFF.search(message) for message in messages) or not _is_whole_gif(path):
         raise InputError(f"{path} is cut off or damaged.", _AGAIN)
-    return _Packets(np.unique(np.asarray(times, np.int64)), max(end, times[-1] + 1), tick, size, messages)
+    return _Packets(np.unique(np.asarray(times, np.int64)), max(end, times[-1] + 1), tick, size)
 
 
 def _is_whole_gif(path: Path) -> bool:
-    """Whether a file, if it is a GIF, has its last byte (padding aside): ffmpeg plays a cut one in silence."""
+    """Whether a file, if it is a GIF, has its last byte (padding aside): ffmpeg plays a cut one."""
     with path.open("rb") as file:
         if file.read(4) != b"GIF8":
             return True
@@ -211,24 +230,13 @@ def _is_whole_gif(path: Path) -> bool:
         return file.read().rstrip(b"\0\r\n").endswith(b";")
 
 
-def _explain(path: Path, messages: list[str], complaint: str) -> tuple[str, str]:
-    """A sentence and a hint for a file without readable moving pictures."""
-    text = "\n".join(messages)
-    kinds = {stream.kind for stream in _list_streams(messages)}
-    if "not on whitelist" in text.lower():
-        return f"{path} is not a video (pictures, playlists and scripts are not opened).", _KINDS
-    if "moov atom not found" in text:
-        return f"{path} is not a whole video: cut off, damaged or of another kind.", _KINDS
-    if "Video" in kinds and "matches no streams" in text:
-        return f"{path} has no moving pictures, only sound and a cover.", _KINDS
-    if kinds == {"Audio"}:
-        return f"{path} has no pictures, only sound.", _KINDS
-    if "Video" in kinds:
-        return f"{path} is cut off or damaged: {complaint}.", _AGAIN
-    return f"{path} is not a video that can be read.", _KINDS
+def _stated_fps(streams: list[Stream]) -> Fraction | None:
+    """The rate that ffmpeg names, to two decimals: enough to tell 29.97 from 30 in a short clip."""
+    match = re.search(r" ([\d.]+) fps", next(stream.details for stream in streams if stream.is_moving))
+    return _snap(Fraction(match[1]), 0.0005) if match and float(match[1]) > 0 else None
 
 
-def _measure_fps(packets: _Packets) -> tuple[Fraction, bool]:
+def _measure_fps(packets: _Packets, stated: Fraction | None) -> tuple[Fraction, bool]:
     """The exact frame rate, and whether time stamps leave its grid (a variable rate, or frames left out).
 
     Time stamps are whole ticks: a constant rate shows as a grid that every stamp meets within about a tick.
@@ -241,23 +249,29 @@ def _measure_fps(packets: _Packets) -> tuple[Fraction, bool]:
     steps, span = np.diff(times), int(times[-1] - times[0])
     mean = len(steps) / (span * tick)
     doubt = 0.0 if np.ptp(steps) == 0 else 1.5 / span  # the last time stamp is rounded to a tick
-    for rate in (_snap(mean, max(0.0005, doubt)), mean.limit_denominator(1001)):
+    rates = [_snap(mean, max(0.0005, doubt)), mean.limit_denominator(1001)]
+    if stated is not None and doubt and abs(stated - mean) <= Fraction(max(0.0005, doubt)) * mean:
+        rates.insert(0, stated)
+    for rate in rates:
         period = float(1 / (rate * tick)) if rate > 0 else 0.0
         offsets = times - np.arange(len(times)) * period
         if np.ptp(offsets) <= min(max(2.0, 0.02 * period), 0.5 * period):
             return rate, False
     typical = 1 / (Fraction(float(np.median(steps))) * tick)
+    period = float(1 / (_snap(typical, 0.0005) * tick))
+    counts = (times - times[0]) / period
+    if np.abs(counts - np.rint(counts)).max() * period <= max(1.0, 0.02 * period):
+        return min(_snap(typical, 0.0005), MAX_VARIABLE_FPS), True  # one rate, with frames left out
     if abs(typical - mean) < 0.1 * mean:  # stamps that tremble about one rate, as phones write them
         typical = mean
     return min(_snap(typical, 0.02), MAX_VARIABLE_FPS), True
 
 
 def _snap(rate: Fraction, tolerance: float) -> Fraction:
-    """The nearest customary rate (whole, or whole × 1000/1001) within a relative tolerance, or a simple one."""
-    whole, ntsc = round(rate), Fraction(round(rate * 1001 / 1000) * 1000, 1001)
-    nearest = min((Fraction(whole), ntsc), key=lambda candidate: abs(candidate - rate))
-    if nearest > 0 and abs(nearest - rate) <= rate * Fraction(tolerance):
-        return nearest
+    """A customary rate (whole, else whole × 1000/1001) within a relative tolerance, or else a simple one."""
+    for customary in (Fraction(round(rate)), Fraction(round(rate * 1001 / 1000) * 1000, 1001)):
+        if customary > 0 and abs(customary - rate) <= rate * Fraction(tolerance):
+            return customary
     return rate.limit_denominator(1001) or rate
 
 
@@ -280,7 +294,5 @@ def _read_display_size(path: Path) -> tuple[int, int]:
         child.wait()
         match = re.search(rb"#dimensions 0: (\d+)x(\d+)", text)
         if match is None or not re.search(rb"^0,", text, re.MULTILINE):
-            raise InputError(
-                f"{path} has no readable frames: {child.complaint()}.", "Convert it to MP4 first."
-            )
+            raise InputError(f"{path} has no readable frames: {child.complaint()}.", "Convert it to MP4 first.")
     return int(match[1]), int(match[2])

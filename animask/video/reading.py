@@ -11,13 +11,12 @@ import numpy as np
 from animask.errors import AnimaskError, InputError
 from animask.images import composite, crop_resize, read_image
 from animask.video.ffmpeg import Child, file_input
-from animask.video.probing import DISPLAY, VideoInfo, list_pictures, probe
+from animask.video.probing import DISPLAY, VideoInfo, list_pictures, probe, same_clock
 
 SEEK_MARGIN = 1.0  # seconds decoded before the start, so that the frame shown at the start is known
-_ACCURATE = "flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
-_TONE_MAP = (
-    "zscale=t=linear:npl=203,format=gbrpf32le,zscale=p=bt709,tonemap=mobius,zscale=t=bt709:m=bt709:r=tv"
-)
+# eval=frame: the picture may change its size on the way
+_ACCURATE = "eval=frame:flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
+_TONE_MAP = "zscale=t=linear:npl=203,format=gbrpf32le,zscale=p=bt709,tonemap=mobius,zscale=t=bt709:m=bt709:r=tv"
 
 
 def read_frames(
@@ -44,9 +43,7 @@ def read_frames(
         raise InputError(f"A frame rate must be above 0, not {rate}.")
     duration = info.frames / rate if info.is_folder else Fraction(info.duration)
     first, stop = _frame_range(info, rate, duration, start, end)
-    frames = (
-        _read_pictures(info, first, stop) if info.is_folder else _decode(info, rate, first, stop, background)
-    )
+    frames = _read_pictures(info, first, stop) if info.is_folder else _decode(info, rate, first, stop, background)
     if crop is None and size is not None:
         side = min(info.width, info.height)
         crop = (info.width - side) // 2, (info.height - side) // 2, side
@@ -60,9 +57,7 @@ def _frame_range(
 ) -> tuple[int, int]:
     """First frame, and one past the last, on the grid of `rate` between start and end (seconds)."""
     if start < 0 or (end is not None and end <= start):
-        raise InputError(
-            f"The part from {start} to {end} seconds is empty.", "--end must come after --start."
-        )
+        raise InputError(f"The part from {start} to {end} seconds is empty.", "--end must come after --start.")
     total = max(1, round(duration * rate))
     # A start that was computed as k / fps must give k: rounding to the nearest frame does.
     first = round(start * rate)
@@ -91,6 +86,7 @@ def _decode(
     arguments += ["-reinit_filter", "0", *file_input(info.path), "-map", "0:V:0", "-frames:v", str(count)]
     arguments += ["-vf", _filters(info, rate, margin), "-fps_mode", "passthrough"]
     arguments += ["-f", "rawvideo", "-pix_fmt", "rgba" if info.has_alpha else "rgb24", "pipe:1"]
+    arguments += same_clock(info.has_audio, length=float((margin + count) / rate))
     shape = (info.height, info.width, 4 if info.has_alpha else 3)
     done = 0
     with Child(arguments, stdout=subprocess.PIPE) as child:
@@ -100,9 +96,7 @@ def _decode(
         if child.wait() != 0:
             raise AnimaskError(f"Reading {info.path} broke off after {done} frames: {child.complaint()}.")
     if done < 0.9 * count - 2:
-        raise InputError(
-            f"Only {done} of {count} frames of {info.path} could be read.", "Convert it to MP4 first."
-        )
+        raise InputError(f"Only {done} of {count} frames of {info.path} could be read.", "Convert it to MP4 first.")
 
 
 def _filters(info: VideoInfo, rate: Fraction, skip: int) -> str:
@@ -117,7 +111,7 @@ def _filters(info: VideoInfo, rate: Fraction, skip: int) -> str:
             DISPLAY.replace(":ih", f":ih:{_ACCURATE}"),
             f"scale={size}:force_original_aspect_ratio=decrease:{_ACCURATE}{matrix}",
             "format=rgba" if info.has_alpha else "format=rgb24",
-            f"pad={size}:-1:-1",
+            f"pad={size}:-1:-1:eval=frame",
         ]
     )
 

@@ -1,0 +1,72 @@
+"""The command line. Commands turn flags into settings, call one public function and print; torch loads inside them."""
+
+import sys
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from animask.cli.animate import animate
+from animask.cli.screen import show_error
+from animask.cli.train import train
+from animask.errors import AnimaskError
+
+LISTS = ("--metrics", "--ablation")  # options that take several values after one flag
+
+app = typer.Typer(
+    name="animask",
+    help="Animate a still picture with the motion of a video (Image Animation with Perturbed Masks, CVPR 2022).",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(animate)
+app.command()(train)
+
+
+def show_version(wanted: bool) -> None:
+    """Print the version and stop."""
+    if wanted:
+        print(version("animask"))
+        raise typer.Exit
+
+
+@app.callback()
+def callback(
+    wanted: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Options before the command."""
+
+
+def spread_lists(arguments: list[str]) -> list[str]:
+    """`--metrics l1 akd` and `--metrics l1,akd` as `--metrics l1 --metrics akd`, which the parser understands."""
+    result: list[str] = []
+    flag = ""
+    for argument in arguments:
+        if argument.startswith("-"):
+            name, _, value = argument.partition("=")
+            flag = name if name in LISTS else ""
+            if not flag:
+                result.append(argument)
+            argument = value if flag else ""
+        if flag:
+            result += [item for name in argument.split(",") if name for item in (flag, name)]
+        elif argument:
+            result.append(argument)
+    return result
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns or exits with the exit code: 0, 1 failed, 2 usage or input, 3 missing, 130."""
+    try:
+        app(spread_lists(sys.argv[1:] if arguments is None else arguments))
+    except AnimaskError as error:
+        show_error(error)
+        sys.exit(error.exit_code)
+    except MemoryError:
+        show_error(AnimaskError("there is not enough memory", "try a smaller --batch"))
+        sys.exit(1)
+    return 0

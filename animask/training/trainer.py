@@ -1,0 +1,133 @@
+"""One model in training and its step: equations (5) to (9)."""
+
+import copy
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from animask.config import TrainConfig
+from animask.datasets import Batch
+from animask.losses import Reconstruction, mask_loss
+from animask.model import Animator, Trace
+from animask.perturb import augment
+from animask.training.ranks import Ranks
+
+MEASURES = (
+    "loss",
+    "loss_c",
+    "loss_f",
+    "loss_mask",
+    "mask_mean",
+    "mask_spread",
+    "mask_motion",
+    "l1_c",
+    "l1_f",
+    "l1_copy",
+)
+
+
+class Average:
+    """Exponential moving average of the weights; buffers (running statistics) are copied.
+
+    Its decay starts low, (1 + n) / (10 + n), so that the random weights of the start fade.
+    """
+
+    def __init__(self, model: Animator, decay: float) -> None:
+        self.decay = decay
+        self.module = copy.deepcopy(model).requires_grad_(False).eval()
+
+    @torch.no_grad()
+    def update(self, model: Animator, step: int) -> None:
+        """Take in the weights after step number `step`."""
+        share = 1 - min(self.decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(list(self.module.parameters()), list(model.parameters()), share)
+        torch._foreach_copy_(list(self.module.buffers()), list(model.buffers()))
+
+
+class Trainer:
+    """The networks, their average, the optimiser, and the number of steps done.
+
+    epoch: steps that make an epoch, unless config.steps sets their number, which then stand for config.epochs.
+    """
+
+    def __init__(self, model: Animator, loss: Reconstruction, config: TrainConfig, epoch: int, ranks: Ranks) -> None:
+        self.config, self.ranks, self.device = config, ranks, ranks.device
+        model = model.to(self.device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+        self.model = ranks.synchronise(model)
+        self.loss = loss.to(self.device)
+        self.ema = Average(self.model, config.ema)
+        betas = (config.beta1, config.beta2)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.lr, betas=betas, fused=True)
+        self.step = 0
+        self.total = config.steps or config.epochs * epoch
+        self.forward: Callable[..., Trace] | None = None
+
+    def lr(self) -> float:
+        """The learning rate of the present step: warm-up, then ×0.1 decays or a cosine to zero."""
+        config, done = self.config, self.step / self.total
+        rate = config.lr * min(1.0, (self.step + 1) / max(1, config.warmup))
+        if config.schedule == "cosine":
+            return rate * (1 + math.cos(math.pi * done)) / 2
+        return rate * 0.1 ** sum(done * config.epochs >= epoch for epoch in config.decay)
+
+    def enter(self) -> Callable[..., Trace]:
+        """Let r and h learn from their epochs on; wraps the model for the ranks again when that changes."""
+        done = self.step / self.total * self.config.epochs
+        starts = ((self.model.r, self.config.r_start), (self.model.h, self.config.h_start))
+        changed = [network for network, start in starts if (done >= start) != learns(network)]
+        for network, start in starts:
+            network.requires_grad_(done >= start)
+        if self.forward is None or changed:
+            self.forward = self.ranks.wrap(self.model)
+            if self.config.compile:
+                self.forward = torch.compile(self.forward)
+        return self.forward
+
+    def learn(self, batch: Batch) -> Tensor:
+        """One step on uint8 frames; returns MEASURES as one tensor on the device, without waiting for it."""
+        config, forward = self.config, self.enter()
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.lr()
+        generator = torch.Generator(self.device)
+        generator.manual_seed((config.seed * 1_000_003 + self.step) * self.ranks.world + self.ranks.rank)
+        s, d, target = (x.to(self.device, non_blocking=True).float() / 255 for x in batch)
+        d = augment(d, generator)
+        if config.jitter == "all":
+            s, target = augment(torch.cat((s, target), dim=3), generator).chunk(2, dim=3)  # one draw for the pair
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+            trace = forward(s, d, generator)
+            losses = self.losses(trace, target)
+        self.optimizer.zero_grad()
+        losses[0].backward()
+        self.optimizer.step()
+        self.step += 1
+        self.ema.update(self.model, self.step)
+        return measure(trace, s, target, losses)
+
+    def losses(self, trace: Trace, target: Tensor) -> list[Tensor]:
+        """The combined loss and its parts: loss, loss_c, loss_f, loss_mask."""
+        with torch.no_grad():
+            truth = self.loss.features(target)
+        loss_c = self.loss.distance(self.loss.features(trace.c), truth)  # eq. (9)
+        loss_f = torch.zeros_like(loss_c)
+        if learns(self.model.h):
+            loss_f = self.loss.distance(self.loss.features(trace.f), truth)  # eq. (9)
+        loss_mask = mask_loss(trace.m_dr, trace.m_d)  # eq. (8)
+        loss = self.config.lambda_mask * loss_mask + self.config.lambda_rec * (loss_c + loss_f)
+        return [loss, loss_c, loss_f, loss_mask]
+
+
+def learns(network: nn.Module) -> bool:
+    """Whether a network's parameters take gradients."""
+    return next(network.parameters()).requires_grad
+
+
+@torch.no_grad()
+def measure(trace: Trace, s: Tensor, target: Tensor, losses: list[Tensor]) -> Tensor:
+    """MEASURES of one step; L1 figures are means over pixels in [0, 1], l1_copy that of answering the source."""
+    spread = trace.m_d.std(dim=(1, 2, 3)).mean()
+    motion = (trace.m_d - trace.m_s).abs().mean()
+    images = [(x - target).abs().mean() for x in (trace.c, trace.f, s)]
+    return torch.stack([*(x.float() for x in losses), trace.m_d.mean(), spread, motion, *images])

@@ -1,0 +1,210 @@
+"""The four networks: sizes, cost, shapes, ranges and heads."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from animask.config import MODEL_PRESETS
+from animask.model import Animator
+from animask.networks import (
+    HighResGenerator,
+    LowResGenerator,
+    MaskGenerator,
+    MaskRefiner,
+    down,
+    gaussian_blur,
+    up,
+)
+
+TINY = MODEL_PRESETS["tiny"]
+
+
+@pytest.fixture(autouse=True)
+def same_weights():
+    """The random weights of every test are the same in every run."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield
+
+
+def noise(*shape):
+    return torch.rand(shape, generator=torch.Generator().manual_seed(0))
+
+
+# size and cost
+
+
+def parameters(network):
+    return sum(parameter.numel() for parameter in network.parameters()) / 1e6
+
+
+def gflop_per_frame(config):
+    """Of one driver frame, the source's mask being there; on the meta device, which computes shapes only."""
+    side = config.resolution
+    with torch.device("meta"):
+        model = Animator(config).eval()
+        s, d = torch.empty(1, 3, side, side), torch.empty(1, 3, side, side)
+        m_s = torch.empty(1, 1, config.mask_size, config.mask_size)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model.drive(s, m_s, d)
+    return counter.get_total_flops() / 1e9
+
+
+@pytest.mark.parametrize("preset", ["paper", "released"])
+def test_parameters_are_those_of_the_released_networks(preset):
+    with torch.device("meta"):
+        model = Animator(MODEL_PRESETS[preset])
+    assert parameters(model.m) == pytest.approx(12.56, rel=0.01)
+    assert parameters(model.r) == pytest.approx(31.36, rel=0.01)
+    assert parameters(model.l) == pytest.approx(7.53, rel=0.01)
+    assert parameters(model.h) == pytest.approx(37.64, rel=0.01)
+
+
+def test_a_driver_frame_costs_204_gflop():
+    assert gflop_per_frame(MODEL_PRESETS["paper"]) == pytest.approx(204, rel=0.01)
+
+
+def test_compact_is_a_sixteenth():
+    config = MODEL_PRESETS["compact"]
+    with torch.device("meta"):
+        assert parameters(Animator(config)) == pytest.approx(5.6, rel=0.01)
+    assert gflop_per_frame(config) == pytest.approx(13.7, rel=0.01)
+
+
+# shapes and ranges
+
+CONFIGS = {
+    "tiny-64": TINY,
+    "tiny-96": replace(TINY, resolution=96),
+    "paper-128": replace(MODEL_PRESETS["paper"], resolution=128, width=4),
+    "paper-96": replace(MODEL_PRESETS["paper"], resolution=96, width=4, blocks=3),
+    "released-128": replace(MODEL_PRESETS["released"], resolution=128, width=4),
+    "normalised-64": replace(TINY, mask_head="normalised"),
+    "reduction-2": replace(TINY, reduction=2),
+    "reduction-8": replace(TINY, reduction=8, resolution=96),
+    "reduction-1": replace(TINY, reduction=1),
+}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("training", [True, False])
+def test_shapes_and_ranges(name, training):
+    config = CONFIGS[name]
+    side, small = config.resolution, config.mask_size
+    results = {
+        (2, 1, small, small): [
+            MaskGenerator(config).train(training)(noise(2, 3, side, side)),
+            MaskRefiner(config).train(training)(noise(2, 5, small, small)),
+        ],
+        (2, 3, side, side): [
+            LowResGenerator(config).train(training)(noise(2, 5, small, small)),
+            HighResGenerator(config).train(training)(noise(2, 8, side, side)),
+        ],
+    }
+    for shape, tensors in results.items():
+        for x in tensors:
+            assert x.shape == shape
+            assert x.dtype == torch.float32
+            assert x.min() >= 0
+            assert x.max() <= 1
+            if training:  # BatchNorm keeps untrained networks alive
+                assert x.std() > 1e-3
+
+
+@pytest.mark.parametrize("name", ["paper", "released"])
+def test_frames_need_not_be_square(name):
+    config = replace(MODEL_PRESETS[name], resolution=128, width=4, blocks=3)
+    assert MaskGenerator(config)(noise(2, 3, 64, 96)).shape == (2, 1, 16, 24)
+
+
+def test_weights_in_half_precision_answer_in_float32():
+    for network, inputs, side in (
+        (MaskGenerator(TINY), 3, 64),
+        (MaskRefiner(TINY), 5, 16),
+        (LowResGenerator(TINY), 5, 16),
+        (HighResGenerator(TINY), 8, 64),
+    ):
+        network.eval()
+        x = noise(1, inputs, side, side)
+        exact = network(x)
+        half = network.to(torch.bfloat16)(x)
+        assert half.dtype == torch.float32
+        assert torch.allclose(half, exact, atol=0.03)
+
+
+# D, U and the Gaussian
+
+
+def test_down_takes_the_mean_of_the_two_middle_pixels():
+    ramp = torch.arange(8.0).expand(1, 1, 8, 8)
+    assert torch.equal(down(ramp, 4), torch.tensor([1.5, 5.5]).expand(1, 1, 2, 2))
+    assert torch.equal(down(ramp.mT, 4), torch.tensor([1.5, 5.5]).expand(1, 1, 2, 2).mT)
+
+
+def test_up_interpolates_between_pixel_centres():
+    x = torch.tensor([0.0, 1.0]).expand(1, 1, 2, 2)
+    assert torch.equal(up(x, 2), torch.tensor([0, 0.25, 0.75, 1]).expand(1, 1, 4, 4))
+    assert up(x, 4).shape == (1, 1, 8, 8)
+
+
+def test_gaussian_has_its_width_and_keeps_the_sum():
+    x = torch.zeros(1, 2, 33, 33)
+    x[:, :, 16, 16] = 1
+    y = gaussian_blur(x, 13, 1.5)
+    at = torch.arange(33.0) - 16
+    assert y.sum((2, 3)).tolist() == [[pytest.approx(1), pytest.approx(1)]]
+    for line in (y[0, 0].sum(0), y[0, 1].sum(1)):
+        assert (line * at).sum() == pytest.approx(0, abs=1e-5)
+        assert (line * at**2).sum() == pytest.approx(1.5**2, rel=0.01)
+        assert line.count_nonzero() == 13
+
+
+def test_gaussian_repeats_the_border():
+    assert torch.allclose(gaussian_blur(torch.full((1, 3, 16, 16), 0.7), 13, 1.5), torch.tensor(0.7))
+
+
+# heads
+
+
+@pytest.mark.parametrize(("network", "inputs", "side"), [(MaskGenerator, 3, 64), (MaskRefiner, 5, 16)])
+def test_temperature_divides_the_logits(network, inputs, side):
+    warm = network(TINY).eval()
+    cold = network(replace(TINY, temperature=0.1)).eval()
+    cold.load_state_dict(warm.state_dict())
+    x = noise(1, inputs, side, side)
+    assert torch.allclose(cold(x).logit(), warm(x).logit() * 10, atol=1e-3)
+
+
+def test_normalised_head_spreads_the_logits_at_once():
+    m = MaskGenerator(replace(TINY, mask_head="normalised", logit_spread=1.5, logit_shift=-1.0))
+    logits = m(noise(8, 3, 64, 64)).detach().logit()
+    assert logits.mean() == pytest.approx(-1, abs=1e-2)
+    assert logits.std() == pytest.approx(1.5, rel=1e-2)
+
+
+def test_heads_have_the_same_parameters():
+    plain = dict(MaskGenerator(TINY).named_parameters())
+    normalised = dict(MaskGenerator(replace(TINY, mask_head="normalised")).named_parameters())
+    assert plain.keys() == normalised.keys()
+
+
+def test_gaussian_shrink_hides_what_is_smaller_than_a_mask_pixel():
+    """A checkerboard of single pixels is even grey to m as released."""
+    board = torch.arange(64).view(-1, 1).add(torch.arange(64)).remainder(2).float().expand(1, 3, 64, 64)
+    grey = torch.full((1, 3, 64, 64), 0.5)
+    stripes = torch.arange(64).div(2, rounding_mode="floor").remainder(2).float().expand(1, 3, 64, 64)
+    m = MaskGenerator(replace(TINY, mask_shrink="gaussian")).eval()
+    assert torch.allclose(m(board)[..., 2:-2, 2:-2], m(grey)[..., 2:-2, 2:-2], atol=1e-3)
+    assert torch.allclose(down(stripes, 4), torch.tensor(0.5))  # what bilinear shrinking makes of it
+    plain = MaskGenerator(TINY).eval()
+    assert torch.equal(plain(stripes), plain(grey))
+
+
+def test_no_mask_has_a_black_frame():
+    """The released head leaves three pixels of every border black; here the border is part of the picture."""
+    mask = MaskGenerator(MODEL_PRESETS["tiny"]).eval()(noise(1, 3, 64, 64))
+    assert mask[..., 0, :].min() > 0
+    assert mask[..., :, -1].min() > 0

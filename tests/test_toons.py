@@ -1,0 +1,228 @@
+"""The procedural faces: chance, separation of identity and pose, motion, sizes and key points."""
+
+import dataclasses
+
+import cv2
+import numpy as np
+import pytest
+
+from animask.toons import (
+    HAIR_STYLES,
+    KEYPOINTS,
+    Identity,
+    Pose,
+    keypoints,
+    pose_at,
+    render,
+    sample_identity,
+    sample_pose,
+)
+
+RATE = 25
+# the largest change a frame, in the units of the pose: no part of the face may jump
+LARGEST_STEP = {
+    "yaw": 0.06,
+    "pitch": 0.04,
+    "roll": 0.04,
+    "x": 0.012,
+    "y": 0.012,
+    "scale": 0.01,
+    "gaze_x": 0.15,
+}
+LARGEST_STEP |= {
+    "gaze_y": 0.12,
+    "blink_l": 0.55,
+    "blink_r": 0.55,
+    "brow": 0.2,
+    "mouth_open": 0.3,
+    "smile": 0.2,
+}
+
+
+def point(name: str, identity: Identity, pose: Pose, size: int = 128) -> np.ndarray:
+    places, _ = keypoints(identity, pose, size)
+    return places[KEYPOINTS.index(name)]
+
+
+def seen(name: str, identity: Identity, pose: Pose, size: int = 128) -> bool:
+    _, visible = keypoints(identity, pose, size)
+    return bool(visible[KEYPOINTS.index(name)])
+
+
+def test_the_same_arguments_give_the_same_picture():
+    pose = pose_at(3, 1.7)
+    first = render(sample_identity(3), pose, 96)
+    for other in range(30):  # push identity 3 out of nothing but small caches
+        render(sample_identity(100 + other), pose, 32)
+    assert sample_identity(3) == sample_identity(3)
+    assert pose_at(3, 1.7) == pose
+    np.testing.assert_array_equal(first, render(sample_identity(3), pose, 96))
+
+
+def test_nothing_depends_on_the_global_generators():
+    np.random.seed(0)
+    first = render(sample_identity(5), pose_at(5, 0.4), 64)
+    np.random.seed(1)
+    np.testing.assert_array_equal(first, render(sample_identity(5), pose_at(5, 0.4), 64))
+
+
+def test_fifty_identities_all_render_and_all_differ():
+    pictures = [render(sample_identity(seed), Pose(), 64) for seed in range(50)]
+    assert len({picture.tobytes() for picture in pictures}) == 50
+    spread = np.std([picture.mean((0, 1)) for picture in pictures], axis=0)
+    assert spread.min() > 10  # grey levels: they differ to the eye, not in a single pixel
+
+
+def test_every_hair_style_occurs_and_renders_turned():
+    found = {sample_identity(seed).hair_style: seed for seed in range(300)}
+    assert set(found) == set(HAIR_STYLES)
+    for seed in found.values():
+        assert render(sample_identity(seed), Pose(yaw=0.69, pitch=-0.3, roll=0.3), 64).std() > 5
+
+
+@pytest.mark.parametrize("size", [32, 48, 100, 256, 512])
+def test_any_size_gives_the_same_look(size: int):
+    identity, pose = sample_identity(8), Pose(yaw=0.3, mouth_open=0.5)
+    picture = render(identity, pose, size)
+    assert picture.shape == (size, size, 3)
+    assert picture.dtype == np.uint8
+    coarse = [
+        cv2.resize(p, (16, 16), interpolation=cv2.INTER_AREA) for p in (picture, render(identity, pose, 128))
+    ]
+    assert np.abs(np.subtract(*coarse, dtype=float)).mean() < 3  # of 255
+    places, _ = keypoints(identity, pose, size)
+    expected, _ = keypoints(identity, pose, 128)
+    np.testing.assert_allclose((places + 0.5) / size, (expected + 0.5) / 128, atol=1e-5)
+
+
+def test_the_background_stays_while_the_head_moves():
+    rng = np.random.default_rng(0)
+    for seed in range(6):
+        identity = sample_identity(seed)
+        still = render(identity, Pose(), 128)
+        for _ in range(4):
+            moved = render(identity, sample_pose(rng), 128)
+            np.testing.assert_array_equal(moved[:90, :3], still[:90, :3])
+            np.testing.assert_array_equal(moved[:90, -3:], still[:90, -3:])
+            assert np.abs(moved.astype(int) - still).mean() > 2
+
+
+def test_pose_carries_no_identity():
+    pose, places = sample_pose(np.random.default_rng(4)), []
+    for seed in (1, 2):
+        identity = sample_identity(seed)
+        places.append(point("nose_bridge", identity, pose) - point("nose_bridge", identity, Pose()))
+    # two heads of different shape go the same way by nearly the same amount
+    np.testing.assert_allclose(places[0], places[1], atol=4)
+
+
+def test_random_poses_span_the_range():
+    rng = np.random.default_rng(1)
+    table = np.array([dataclasses.astuple(sample_pose(rng)) for _ in range(400)])
+    names = [field.name for field in dataclasses.fields(Pose)]
+    reach = dict(zip(names, np.abs(table - dataclasses.astuple(Pose())).max(0), strict=True))
+    assert 0.6 < reach["yaw"] <= 0.7
+    assert 0.3 < reach["pitch"] <= 0.35
+    assert 0.3 < reach["roll"] <= 0.35
+    assert 0.1 < reach["x"] <= 0.12
+    assert 0.12 < reach["scale"] <= 0.15
+    assert reach["blink_l"] == 1
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2, 3])
+def test_motion_is_smooth_and_wide(seed: int):
+    table = np.array([dataclasses.astuple(pose_at(seed, k / RATE)) for k in range(RATE * 20)])
+    names = [field.name for field in dataclasses.fields(Pose)]
+    steps = dict(zip(names, np.abs(np.diff(table, axis=0)).max(0), strict=True))
+    for name, largest in LARGEST_STEP.items():
+        assert steps[name] <= largest, name
+    assert np.ptp(table[:, names.index("yaw")]) > 0.6
+    assert np.ptp(table[:, names.index("mouth_open")]) > 0.5
+    assert table[:, names.index("blink_l")].max() > 0.8
+    assert table[:, names.index("mouth_open")].min() >= 0
+    assert table[:, names.index("smile")].min() >= -0.5
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_no_part_pops_in_or_out(seed: int):
+    """Over a slow turn past every place where parts change order, no frame jumps from the last."""
+    identity, steps, last = sample_identity(seed), [], None
+    for yaw in np.linspace(-0.69, 0.69, 70):
+        picture = render(identity, Pose(yaw=float(yaw), mouth_open=0.3 + 0.3 * float(yaw)), 64).astype(float)
+        if last is not None:
+            steps.append(np.abs(picture - last).mean())
+        last = picture
+    assert max(steps) < 2.2 * np.median(steps)
+
+
+def test_negative_time_and_far_time_are_fine():
+    for time in (-100.3, 0.0, 1e6):
+        assert render(sample_identity(0), pose_at(0, time), 32).shape == (32, 32, 3)
+
+
+def test_key_points_have_names_and_shapes():
+    places, visible = keypoints(sample_identity(0), Pose(), 200)
+    assert len(KEYPOINTS) == len(set(KEYPOINTS)) >= 20
+    assert places.shape == (len(KEYPOINTS), 2)
+    assert places.dtype == np.float32
+    assert visible.shape == (len(KEYPOINTS),)
+    assert visible.dtype == bool
+    assert visible.all()  # looking straight ahead, everything is in the frame
+
+
+def test_a_point_outside_the_frame_is_not_visible():
+    identity, pose = sample_identity(0), Pose(y=0.4)
+    assert not seen("chin", identity, pose)
+    assert point("chin", identity, pose)[1] > 128
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_pupil_is_dark_and_beside_it_is_white(seed: int):
+    identity, size = dataclasses.replace(sample_identity(seed), glasses="none"), 256
+    pose = Pose(yaw=0.2, gaze_x=0.5)
+    picture = render(identity, pose, size).astype(int)
+    for side in ("left", "right"):
+        x, y = np.rint(point(f"{side}_pupil", identity, pose, size)).astype(int)
+        assert picture[y, x].max() < 70
+        inner, outer = (point(f"{side}_eye_{end}", identity, pose, size)[0] for end in ("inner", "outer"))
+        row = picture[y, int(min(inner, outer)) : int(max(inner, outer))]
+        assert row.min(1).max() > 140
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_points_are_in_order_and_follow_the_pose(seed: int):
+    identity = sample_identity(seed)
+    rest = Pose()
+    assert point("head_top", identity, rest)[1] < point("nose_tip", identity, rest)[1]
+    assert point("lip_bottom", identity, rest)[1] < point("chin", identity, rest)[1]
+    assert point("mouth_left", identity, rest)[0] < point("mouth_right", identity, rest)[0]
+    shift = point("nose_tip", identity, Pose(yaw=0.5))[0] - point("nose_tip", identity, rest)[0]
+    assert (
+        shift
+        > point("left_eye_inner", identity, Pose(yaw=0.5))[0] - point("left_eye_inner", identity, rest)[0]
+    )
+    assert shift > 5
+    assert point("nose_tip", identity, Pose(pitch=0.3))[1] > point("nose_tip", identity, rest)[1]
+    assert point("head_top", identity, Pose(roll=0.3))[0] > point("head_top", identity, rest)[0]
+    jaw = point("chin", identity, Pose(mouth_open=1.0))[1] - point("chin", identity, rest)[1]
+    assert jaw > 2
+    moved = point("nose_bridge", identity, Pose(x=0.1, y=-0.05)) - point("nose_bridge", identity, rest)
+    np.testing.assert_allclose(moved, [12.8, -6.4], atol=1e-3)
+
+
+def test_ears_hide_on_the_far_side_only():
+    identity = sample_identity(0)
+    assert seen("ear_left", identity, Pose(yaw=0.5))
+    assert not seen("ear_right", identity, Pose(yaw=0.5))
+    assert seen("ear_right", identity, Pose(yaw=-0.5))
+    assert not seen("ear_left", identity, Pose(yaw=-0.5))
+
+
+def test_a_blink_covers_the_pupil():
+    identity = dataclasses.replace(sample_identity(1), glasses="none")
+    x, y = np.rint(point("left_pupil", identity, Pose(), 256)).astype(int)
+    shut = render(identity, Pose(blink_l=1.0), 256).astype(int)
+    opened = render(identity, Pose(), 256).astype(int)
+    assert shut[y, x].sum() > opened[y, x].sum() + 60
+    x, y = np.rint(point("right_pupil", identity, Pose(), 256)).astype(int)
+    np.testing.assert_allclose(shut[y, x], opened[y, x], atol=2)  # the other eye stays open
