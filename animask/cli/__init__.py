@@ -1,13 +1,15 @@
 """The command line. Commands turn flags into settings, call one public function and print; torch loads inside them."""
 
+import signal
 import sys
 from importlib.metadata import version
+from types import FrameType
 from typing import Annotated
 
 import typer
 
 from animask.cli.animate import animate
-from animask.cli.screen import show_error
+from animask.cli.screen import Terminated, show_error
 from animask.cli.train import train
 from animask.errors import AnimaskError
 
@@ -59,13 +61,21 @@ def spread_lists(arguments: list[str]) -> list[str]:
     return result
 
 
+def terminate(number: int, frame: FrameType | None) -> None:
+    """SIGTERM as Ctrl-C is handled, so that nothing half-written is left."""
+    raise Terminated
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns or exits with the exit code: 0, 1 failed, 2 usage or input, 3 missing, 130."""
+    signal.signal(signal.SIGTERM, terminate)
     try:
         app(spread_lists(sys.argv[1:] if arguments is None else arguments))
     except AnimaskError as error:
         show_error(error)
         sys.exit(error.exit_code)
+    except Terminated:
+        sys.exit(143)
     except MemoryError:
         show_error(AnimaskError("there is not enough memory", "try a smaller --batch"))
         sys.exit(1)

@@ -64,7 +64,7 @@ def animate(
     animask animate face.png driver.mp4 -o figure3.mp4 --layout strip --no-audio
     """
     from animask.animation import Settings, animate_file
-    from animask.cli.screen import progress_bar, say, show_result
+    from animask.cli.screen import Terminated, progress_bar, say, show_result
 
     rho = float(threshold) if threshold not in (None, "median") else threshold
     settings = Settings(
@@ -90,9 +90,9 @@ def animate(
 
         try:
             report = animate_file(source, driver, output, settings, progress)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Terminated) as stop:
             say(f"animask: interrupted at frame {at[0]} of {at[1]}; nothing was written")
-            sys.exit(130)
+            sys.exit(143 if isinstance(stop, Terminated) else 130)
     for warning in report.warnings:
         say(f"warning: {warning}")
     if not quiet:

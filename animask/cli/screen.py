@@ -11,6 +11,10 @@ from typing import Any
 from animask.errors import AnimaskError
 
 
+class Terminated(BaseException):
+    """SIGTERM came."""
+
+
 def show_error(error: AnimaskError) -> None:
     """One sentence and one hint, as plain text."""
     sentence = error.message.rstrip(".")

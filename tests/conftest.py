@@ -1,0 +1,71 @@
+"""Small synthetic inputs that many tests share; nothing here needs a network, a GPU or bundled weights."""
+
+import wave
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from animask.config import MODEL_PRESETS
+from animask.images import write_image
+from animask.model import Animator
+from animask.toons import pose_at, render, sample_identity
+from animask.video import VideoWriter
+from animask.weights import save_model
+
+torch.set_num_threads(1)
+cv2.setNumThreads(1)
+
+FPS = Fraction(30000, 1001)
+FRAMES = 12
+
+
+@pytest.fixture(scope="session")
+def tiny_model() -> Animator:
+    """A model of the tiny preset with seeded random weights, in eval mode."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return Animator(MODEL_PRESETS["tiny"]).requires_grad_(False).eval()
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tiny_model: Animator, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model as a weights file."""
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save_model(tiny_model, path, {"licence": "MIT", "dataset": "none"})
+    return path
+
+
+@pytest.fixture(scope="session")
+def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A toon, 96×96 PNG."""
+    path = tmp_path_factory.mktemp("picture") / "face.png"
+    write_image(path, render(sample_identity(1), pose_at(1, 0.0), 96))
+    return path
+
+
+@pytest.fixture(scope="session")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One second of a 440 Hz tone, mono 16-bit WAV."""
+    path = tmp_path_factory.mktemp("sound") / "tone.wav"
+    tone = 8000 * np.sin(2 * np.pi * 440 * np.arange(16000) / 16000)
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16000)
+        file.writeframes(tone.astype("<i2").tobytes())
+    return path
+
+
+@pytest.fixture(scope="session")
+def driver(sound: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A toon in motion with sound: FRAMES frames of 112×80 at 30000/1001."""
+    path = tmp_path_factory.mktemp("driver") / "driver.mp4"
+    identity = sample_identity(2)
+    with VideoWriter(path, FPS, (112, 80), audio=sound) as writer:
+        for number in range(FRAMES):
+            writer.write(np.ascontiguousarray(render(identity, pose_at(2, number / 10), 112)[16:96]))
+    return path
