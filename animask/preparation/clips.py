@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -77,7 +78,7 @@ def _plan_shots(job: Job, whole: Record, info: VideoInfo) -> list[_Plan]:
     every = max(1, round(config.fps / LOOKS))
     expected = (info.duration or 0) * config.fps
     faces: dict[int, list[Box]] = {}
-    for number, frame in enumerate(_read(job, read_frames(info, fps=config.fps))):
+    for number, frame in enumerate(_read(job, partial(read_frames, info, fps=config.fps))):
         finder.add(frame)
         if config.box == "auto" and number % every == 0:
             faces[number] = find_faces(frame)
@@ -157,22 +158,21 @@ def _write_clip(job: Job, plan: _Plan, info: VideoInfo) -> Record:
     config, row = job.config, plan.row
     start, end = float(row.start / config.fps), float(row.end / config.fps)
     size = config.resolution
+    read = partial(read_frames, info, fps=config.fps, start=start, end=end, crop=plan.square, size=size)
+    path = job.dataset / "train" / row.file
     try:
-        frames = _read(
-            job, read_frames(info, fps=config.fps, start=start, end=end, crop=plan.square, size=size)
-        )
-        with VideoWriter(job.dataset / "train" / row.file, config.fps, (size, size), crf=CRF) as writer:
-            for frame in frames:
+        with VideoWriter(path, config.fps, (size, size), crf=CRF) as writer:
+            for frame in _read(job, read):
                 writer.write(frame)
     except _UnreadableError as error:
         return row._replace(file="", partition="", reason=error.message)
     return row
 
 
-def _read(job: Job, frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    """The same frames until the run is stopped; what goes wrong while reading is told from what else does."""
+def _read(job: Job, read: Callable[[], Iterator[np.ndarray]]) -> Iterator[np.ndarray]:
+    """The frames until the run is stopped; what goes wrong while reading is told from what else does."""
     try:
-        for frame in frames:
+        for frame in read():
             if job.stopped.is_set():
                 raise CancelledError
             yield frame

@@ -1,0 +1,138 @@
+"""Many videos to one data set: in parallel, with a record of what is done, so that a run can be continued."""
+
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import asdict
+from hashlib import sha256
+from pathlib import Path
+from typing import NamedTuple
+
+from animask.errors import AnimaskError, InputError
+from animask.partials import clean_partials
+from animask.preparation.boxes import GivenBox, read_boxes
+from animask.preparation.clips import Job, process
+from animask.preparation.records import (
+    Record,
+    assign_partitions,
+    read_records,
+    replace_text,
+    write_records,
+)
+from animask.preparation.settings import PrepareConfig
+from animask.preparation.sources import Source, list_sources
+
+SETTINGS = "prepared.json"
+SAVE_SECONDS = 2.0
+
+Progress = Callable[[float, int, str], None]
+
+
+class Summary(NamedTuple):
+    """What is in the data set now, and how many videos this run did and found done."""
+
+    dataset: Path
+    clips: int
+    seconds: float
+    train_identities: int
+    test_identities: int
+    dropped: dict[str, int]
+    videos: int
+    videos_done_before: int
+
+
+def prepare(
+    inputs: Iterable[Path],
+    dataset: Path,
+    config: PrepareConfig,
+    boxes: Path | None = None,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> Summary:
+    """Turn videos and folders of videos into `dataset`: train/ and test/ with square clips, and prepared.csv.
+
+    boxes: a CSV of clips and boxes to use in place of scene cuts and faces. workers: videos at the same time.
+    progress: called with the videos done (a fraction counts), of how many, and a line on one that has just
+    been finished, or an empty one; from any thread, one call at a time. A second run with the same settings
+    leaves alone the videos that prepared.csv has, and goes on. Raises InputError for inputs without videos,
+    for a folder that is something else and for other settings than before, and AnimaskError where the clips
+    cannot be written.
+    """
+    dataset = Path(dataset)
+    sources = list_sources([Path(given) for given in inputs], dataset)
+    given = None if boxes is None else read_boxes(Path(boxes))
+    _open_dataset(dataset, config, boxes)
+    records = read_records(dataset)
+    done = {(row.source, row.bytes) for row in records}
+    todo = [source for source in sources if (str(source.path), source.bytes) not in done]
+    records = _forget(dataset, records, todo)
+    with _saving(dataset, records):
+        for rows in _run(todo, dataset, config, given, workers, progress or _ignore):
+            records += rows
+    records = assign_partitions(records, config.test, config.seed)
+    write_records(dataset, records)
+    _move_clips(dataset, records)
+    return _summarise(dataset, records, len(todo), len(sources) - len(todo))
+
+
+def _open_dataset(dataset: Path, config: PrepareConfig, boxes: Path | None) -> None:
+    """Make the folders and note the settings, or check that they are those of the runs before."""
+    settings: dict[str, object] = {**asdict(config), "fps": str(config.fps)}
+    settings["boxes"] = sha256(boxes.read_bytes()).hexdigest() if boxes else ""
+    path = dataset / SETTINGS
+    if path.exists():
+        before = _read_settings(path)
+        for name, value in settings.items():
+            if before.get(name) != value:
+                raise InputError(
+                    f"{dataset} was begun with {name} {before.get(name)!r}, not {value!r}.",
+                    "Use the same settings to continue, or another folder for -o.",
+                )
+    elif dataset.exists() and (not dataset.is_dir() or any(dataset.iterdir())):
+        raise InputError(
+            f"{dataset} exists and was not made by `animask prepare`.", "Choose another folder for -o."
+        )
+    try:
+        for half in ("train", "test"):
+            (dataset / half).mkdir(parents=True, exist_ok=True)
+            clean_partials(dataset / half)
+    except OSError as error:
+        raise AnimaskError(f"{dataset} cannot be made: {error.strerror}.") from error
+    replace_text(path, json.dumps(settings, indent=2) + "\n")
+
+
+def _read_settings(path: Path) -> dict[str, object]:
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read: {error}.", "Choose another folder for -o.") from error
+    return settings if isinstance(settings, dict) else {}
+
+
+def _forget(dataset: Path, records: list[Record], todo: list[Source]) -> list[Record]:
+    """Without the rows and clips of videos that have changed since."""
+    changed = {str(source.path) for source in todo}
+    for row in records:
+        if row.source in changed and row.file:
+            (dataset / (row.partition or "train") / row.file).unlink(missing_ok=True)
+    return [row for row in records if row.source not in changed]
+
+
+@contextmanager
+def _saving(dataset: Path, records: list[Record]) -> Iterator[None]:
+    ...
+
+
+def _run(
+    todo: list[Source],
+    dataset: Path,
+    config: PrepareConfig,
+    given: dict[str, list[GivenBox]] | None,
+    workers: int,
+    progress: Progress,
+) -> Iterator[list[Record]]:
+    ...
