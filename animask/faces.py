@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import cv2
+import cv2.data
 import numpy as np
 
 from animask.errors import InputError, MissingError

@@ -287,3 +287,40 @@ def test_unknown_section_is_refused(tmp_path, text, key, hint):
 def test_section_of_the_wrong_form_is_refused(tmp_path, text):
     with pytest.raises(InputError, match="has the wrong form"):
         config.read_toml(recipe(tmp_path, text))
+
+
+# a run's settings
+
+
+def test_settings_come_from_preset_data_set_recipe_and_flags_in_this_order():
+    recipe = {"preset": "compact", "model": {"resolution": 128}, "train": {"repeats": 3, "batch": 4}}
+    name, model, train = config.resolve(None, "vox", {}, {})
+    assert (name, model, train) == ("vox", ModelConfig(), TrainConfig(repeats=75))
+    _, model, train = config.resolve(None, "vox", recipe, {})
+    assert (model.preset, model.width, model.resolution, train.repeats, train.batch) == ("compact", 16, 128, 3, 4)
+    changes = {"model": {"resolution": 384}, "train": {"batch": 2}}
+    _, model, train = config.resolve("paper", "vox", recipe, changes)
+    assert (model.preset, model.width, model.resolution, train.repeats, train.batch) == ("paper", 64, 384, 3, 2)
+
+
+def test_data_set_of_the_recipe_is_used_and_one_is_needed():
+    assert config.resolve("tiny", None, {"dataset": "toons"}, {})[0] == "toons"
+    assert config.resolve("tiny", "bair", {"dataset": "toons"}, {})[0] == "bair"
+    with pytest.raises(InputError, match="no data set is named"):
+        config.resolve("tiny", None, {}, {})
+
+
+def test_released_values_for_bodies():
+    _, model, train = config.resolve("released", "taichi", {}, {})
+    assert (model.threshold, model.threshold_train) == (60 / 255, 60 / 255)
+    assert (train.perceptual_layers, train.scales, train.repeats) == ((1, 3, 5, 9, 13), (1, 2, 4, 8), 150)
+    _, model, train = config.resolve("released", "bair", {}, {})
+    assert (model.threshold, train.identities, train.repeats) == (60 / 255, "file", 1)
+    _, model, train = config.resolve("paper", "taichi", {}, {})
+    assert (model.threshold, train.perceptual_layers, train.scales) == ("median", (1, 3, 5), (1, 2, 4))
+
+
+def test_unknown_key_of_a_recipe_names_its_section():
+    with pytest.raises(InputError, match=r"unknown key 'lrr' in \[train\]") as caught:
+        config.resolve("tiny", "toons", {"train": {"lrr": 1}}, {})
+    assert caught.value.hint == "did you mean 'lr'?"

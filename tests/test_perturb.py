@@ -122,6 +122,14 @@ def test_a_narrowed_strip_keeps_its_width_and_is_filled_with_zeros():
     assert torch.allclose(matrix @ torch.ones(12), expected, atol=1e-5)
 
 
+def test_a_narrowed_strip_takes_nothing_from_its_neighbours():
+    part = torch.tensor([[0] * 4 + [1] * 6 + [2] * 4])
+    matrix = resampling(14, part, torch.tensor([[1.0, 0.75, 1.0]]))
+    neighbours = torch.ones(14)
+    neighbours[4:10] = 0
+    assert torch.allclose(matrix @ neighbours, neighbours, atol=1e-5)
+
+
 def test_a_widened_strip_keeps_its_width():
     part = torch.tensor([[0] * 4 + [1] * 6 + [2] * 4])
     matrix = resampling(14, part, torch.tensor([[1.0, 1.25, 1.0]]))
@@ -338,6 +346,13 @@ def test_brightness_is_a_factor_and_clipped(monkeypatch):
     with_draws(monkeypatch, brightness=1.1)
     x = torch.tensor([0.2, 0.5, 0.95]).view(1, 1, 1, 3).expand(1, 3, 1, 3)
     assert torch.allclose(augment(x)[0, 0, 0], torch.tensor([0.22, 0.55, 1.0]))
+
+
+def test_brightness_is_clipped_before_the_contrast(monkeypatch):
+    with_draws(monkeypatch, brightness=1.1, contrast=0.9)
+    x = torch.tensor([1.0, 0.5]).view(1, 1, 1, 2).expand(1, 3, 1, 2)
+    expected = torch.tensor([0.775 + 0.9 * 0.225, 0.775 - 0.9 * 0.225])  # of 1 and 0.55, mean 0.775
+    assert torch.allclose(augment(x)[0, 0, 0], expected)
 
 
 def test_contrast_is_about_the_mean_grey_of_each_image(monkeypatch):

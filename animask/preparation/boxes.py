@@ -54,9 +54,7 @@ def read_boxes(path: Path) -> dict[str, list[GivenBox]]:
             rows = csv.DictReader(file)
             missing = [name for name in COLUMNS if name not in (rows.fieldnames or ())]
             if missing:
-                raise InputError(
-                    f"{path} has no column {missing[0]}.", f"The columns must be {','.join(COLUMNS)}."
-                )
+                raise InputError(f"{path} has no column {missing[0]}.", f"The columns must be {','.join(COLUMNS)}.")
             found: dict[str, list[GivenBox]] = {}
             for row in rows:
                 if not row.get("reason"):
@@ -87,8 +85,6 @@ def _read_row(row: Mapping[str, str], path: Path) -> GivenBox:
         ) from None
     if not (0 <= box.start < box.end and left < right and top < bottom):
         raise InputError(f"{path} has an empty clip or box: {row['video_id']} {box.start} {row['bbox']}.")
-    if min(box.fps, box.width, box.height) <= 0 or box.partition not in ("", "train", "test"):
-        raise InputError(
-            f"{path} has a wrong fps, width, height or partition at {row['video_id']} {box.start}."
-        )
+    if box.fps <= 0 or min(box.width, box.height) < 1 or box.partition not in ("", "train", "test"):
+        raise InputError(f"{path} has a wrong fps, width, height or partition at {row['video_id']} {box.start}.")
     return box

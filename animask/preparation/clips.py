@@ -93,13 +93,17 @@ def _plan_shots(job: Job, whole: Record, info: VideoInfo) -> list[_Plan]:
 
 def _plan_given(job: Job, whole: Record, info: VideoInfo) -> list[_Plan]:
     """The clips that the CSV names; identities and partitions are as it says."""
-    plans = []
+    plans, names = [], set()
     for box in job.given or ():
         row = whole._replace(person_id=box.identity or whole.person_id, partition=box.partition)
         start, end = box.frames(job.config.fps)
         length = end if info.duration is None else round(info.duration * job.config.fps)
         square = box.square(info.height, info.width)
-        plans.append(_plan(job.config, row, info, (start, min(end, length)), square, ""))
+        plan = _plan(job.config, row, info, (start, min(end, length)), square, "")
+        if plan.row.file in names:
+            plan = _Plan(plan.row._replace(file="", partition="", reason="the same clip twice"), square)
+        names.add(plan.row.file)
+        plans.append(plan)
     return plans
 
 

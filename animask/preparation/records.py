@@ -45,9 +45,7 @@ def read_records(dataset: Path) -> list[Record]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
-        return [
-            Record(**{name: kind(row[name]) for name, kind in Record.__annotations__.items()}) for row in rows
-        ]
+        return [Record(**{name: kind(row[name]) for name, kind in Record.__annotations__.items()}) for row in rows]
     except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
         raise InputError(f"{path} cannot be read: {error}.", "Choose another folder for -o.") from error
 
@@ -57,8 +55,12 @@ def write_records(dataset: Path, records: Iterable[Record]) -> None:
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(Record._fields)
-    writer.writerows(sorted(records, key=lambda row: (row.person_id, row.video_id, row.start)))
+    writer.writerows(sorted(records, key=_place))
     replace_text(dataset / NAME, text.getvalue())
+
+
+def _place(row: Record) -> tuple[str, str, int]:
+    return row.person_id, row.video_id, row.start
 
 
 def replace_text(path: Path, text: str) -> None:
@@ -82,9 +84,7 @@ def assign_partitions(records: list[Record], share: float, seed: int) -> list[Re
     """
     known = {row.person_id: row.partition for row in records if row.file and row.partition}
     names = {row.person_id for row in records if row.file}
-    new = sorted(
-        names - known.keys(), key=lambda name: hashlib.sha256(f"{seed}#{name}".encode()).hexdigest()
-    )
+    new = sorted(names - known.keys(), key=lambda name: hashlib.sha256(f"{seed}#{name}".encode()).hexdigest())
     wanted = 0 if share == 0 or len(names) < 2 else min(max(1, round(share * len(names))), len(names) - 1)
     missing = max(0, wanted - sum(partition == "test" for partition in known.values()))
     chosen = known | {name: "test" if place < missing else "train" for place, name in enumerate(new)}

@@ -4,9 +4,8 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
@@ -70,13 +69,82 @@ def prepare(
     done = {(row.source, row.bytes) for row in records}
     todo = [source for source in sources if (str(source.path), source.bytes) not in done]
     records = _forget(dataset, records, todo)
-    with _saving(dataset, records):
-        for rows in _run(todo, dataset, config, given, workers, progress or _ignore):
-            records += rows
+    tally = _Tally(len(todo), progress)
+    stopped = threading.Event()
+    jobs = [Job(source, dataset, config, _boxes_of(source, given), stopped, tally.reporter(source)) for source in todo]
+    _run(jobs, workers, records, tally)
     records = assign_partitions(records, config.test, config.seed)
     write_records(dataset, records)
     _move_clips(dataset, records)
-    return _summarise(dataset, records, len(todo), len(sources) - len(todo))
+    return _summarise(dataset, config, records, len(todo), len(sources) - len(todo))
+
+
+class _Tally:
+    """Adds up how far the videos are, from all threads."""
+
+    def __init__(self, total: int, progress: Progress | None) -> None:
+        self.total, self.progress = total, progress
+        self._done: dict[Path, float] = {}
+        self._lock = threading.Lock()
+
+    def reporter(self, source: Source) -> Callable[[float], None]:
+        """What a job calls with the fraction done of its video."""
+        return lambda fraction: self.note(source.path, fraction, "")
+
+    def note(self, path: Path, fraction: float, line: str) -> None:
+        with self._lock:
+            self._done[path] = fraction
+            if self.progress is not None:
+                self.progress(sum(self._done.values()), self.total, line)
+
+
+def _boxes_of(source: Source, given: dict[str, list[GivenBox]] | None) -> tuple[GivenBox, ...] | None:
+    return None if given is None else tuple(given.get(source.name, ()))
+
+
+def _run(jobs: list[Job], workers: int, records: list[Record], tally: _Tally) -> None:
+    """Do the jobs and add their rows to `records` and to prepared.csv; ends them all where one fails."""
+    saved = time.monotonic()
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        futures: dict[Future[list[Record]], Job] = {pool.submit(process, job): job for job in jobs}
+        try:
+            for future in as_completed(futures):
+                rows, job = future.result(), futures[future]
+                records += rows
+                tally.note(job.source.path, 1.0, _describe(job.source, rows))
+                if time.monotonic() - saved > SAVE_SECONDS:
+                    write_records(job.dataset, records)
+                    saved = time.monotonic()
+        finally:
+            for job in jobs:
+                job.stopped.set()
+            pool.shutdown(cancel_futures=True)
+            for job in jobs[:1]:
+                write_records(job.dataset, records)
+
+
+def _describe(source: Source, rows: list[Record]) -> str:
+    """What became of a video, for people."""
+    kept = sum(bool(row.file) for row in rows)
+    reasons = Counter(row.reason for row in rows if row.reason)
+    parts = [f"{kept} clip{'s' * (kept != 1)}", *(f"{n} dropped: {reason}" for reason, n in reasons.items())]
+    return f"{source.path.name}: {'; '.join(parts)}"
+
+
+def _move_clips(dataset: Path, records: list[Record]) -> None:
+    """Put test clips, which are written with the others, into their folder; again, where a run was cut off."""
+    for row in records:
+        written = dataset / "train" / row.file
+        if row.partition == "test" and written.exists():
+            written.replace(dataset / "test" / row.file)
+
+
+def _summarise(dataset: Path, config: PrepareConfig, records: list[Record], videos: int, before: int) -> Summary:
+    kept = [row for row in records if row.file]
+    train, test = ({row.person_id for row in kept if row.partition == half} for half in ("train", "test"))
+    seconds = float(sum(row.end - row.start for row in kept) / config.fps)
+    dropped = Counter(row.reason for row in records if row.reason)
+    return Summary(dataset, len(kept), seconds, len(train), len(test), dict(dropped), videos, before)
 
 
 def _open_dataset(dataset: Path, config: PrepareConfig, boxes: Path | None) -> None:
@@ -93,9 +161,7 @@ def _open_dataset(dataset: Path, config: PrepareConfig, boxes: Path | None) -> N
                     "Use the same settings to continue, or another folder for -o.",
                 )
     elif dataset.exists() and (not dataset.is_dir() or any(dataset.iterdir())):
-        raise InputError(
-            f"{dataset} exists and was not made by `animask prepare`.", "Choose another folder for -o."
-        )
+        raise InputError(f"{dataset} exists and was not made by `animask prepare`.", "Choose another folder for -o.")
     try:
         for half in ("train", "test"):
             (dataset / half).mkdir(parents=True, exist_ok=True)
@@ -120,19 +186,3 @@ def _forget(dataset: Path, records: list[Record], todo: list[Source]) -> list[Re
         if row.source in changed and row.file:
             (dataset / (row.partition or "train") / row.file).unlink(missing_ok=True)
     return [row for row in records if row.source not in changed]
-
-
-@contextmanager
-def _saving(dataset: Path, records: list[Record]) -> Iterator[None]:
-    ...
-
-
-def _run(
-    todo: list[Source],
-    dataset: Path,
-    config: PrepareConfig,
-    given: dict[str, list[GivenBox]] | None,
-    workers: int,
-    progress: Progress,
-) -> Iterator[list[Record]]:
-    ...

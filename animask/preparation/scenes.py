@@ -1,6 +1,7 @@
 """Scene cuts: where one shot ends and the next begins."""
 
 from collections import deque
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -40,10 +41,10 @@ class CutFinder:
 def list_shots(cuts: list[int], count: int, longest: int) -> list[tuple[int, int]]:
     """Frames `start` to `end` (exclusive) of each shot; one longer than `longest` frames in equal parts."""
     shots = []
-    for start, end in zip([0, *cuts], [*cuts, count], strict=True):
+    for start, end in pairwise([0, *cuts, count]):
         parts = max(1, -(-(end - start) // longest))
         marks = np.linspace(start, end, parts + 1).round().astype(int).tolist()
-        shots += list(zip(marks[:-1], marks[1:], strict=True))
+        shots += list(pairwise(marks))
     return shots
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from animask.errors import InputError
 
 VIDEO_SUFFIXES = frozenset(
-    ".mp4 .m4v .mov .webm .mkv .avi .gif .mpg .mpeg .ts .mts .m2ts .flv .wmv .ogv .3gp".split()
+    (".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".gif", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts")
+    + (".flv", ".wmv", ".ogv", ".3gp")
 )
 PICTURE_SUFFIXES = frozenset((".png", ".jpg", ".jpeg"))
 
