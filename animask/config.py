@@ -323,9 +323,16 @@ def update(config: Any, changes: dict[str, Any], where: str = "the configuration
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """A recipe: sections `[model]`, `[train]`, texts `preset`, `dataset`; InputError for anything else."""
+    """A recipe: sections `[model]` and `[train]`, and `preset` and `dataset` above them.
+
+    path: a TOML file, or the name of a bundled recipe. Raises InputError for anything else.
+    """
+    bundled = Path(__file__).parent / "recipes" / f"{path.name}.toml"
+    if not path.exists() and path.name == str(path) and bundled.is_file():
+        path = bundled
     if not path.is_file():
-        raise InputError(f"{path} is not a file", "--config takes a TOML file")
+        known = ", ".join(sorted(recipe.stem for recipe in bundled.parent.glob("*.toml")))
+        raise InputError(f"{path} is not a file", f"--config takes a TOML file or a bundled recipe ({known})")
     if path.stat().st_size > MAX_CONFIG_BYTES:
         raise InputError(f"{path} is larger than {MAX_CONFIG_BYTES} bytes", "a configuration is a short text file")
     try:
