@@ -94,6 +94,7 @@ class TrainConfig:
     by up to shift radians, each on its own draw. degrade: chance of a mild blur or compression noise in d.
     toons, stills: share of the samples from rendered toons and from single pictures made to move.
     toon_pool: identities that are rendered once, ahead; 0 renders a new one for every sample.
+    data: folder of the data set; empty: it is looked for by its name. limit_videos: clips that are used at most.
     """
 
     epochs: int = 100
@@ -123,6 +124,8 @@ class TrainConfig:
     toon_pool: int = 0
     stills: float = 0.0
     stills_dir: str = ""
+    data: str = ""
+    limit_videos: int | None = None
     ema: float = 0.999
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     compile: bool = False
@@ -156,7 +159,7 @@ MODEL_RANGES = {
     "scale": (0.05, 2.0),
 }
 TRAIN_RANGES = {
-    **dict.fromkeys(("epochs", "steps", "batch", "repeats", "decay"), (1, math.inf)),
+    **dict.fromkeys(("epochs", "steps", "batch", "repeats", "decay", "limit_videos"), (1, math.inf)),
     **dict.fromkeys(("log_every", "preview_every", "save_every"), (1, math.inf)),
     **dict.fromkeys(("warmup", "toon_pool", "workers"), (0, math.inf)),
     **dict.fromkeys(("lambda_mask", "lambda_rec", "r_start", "h_start"), (0, math.inf)),
@@ -288,9 +291,13 @@ def resolve(
     """The data set and the settings of a run: preset, then data set, then recipe file, then single changes.
 
     recipe: what `read_toml` gave, or {}. changes: {"model": {...}, "train": {...}} of flags that were given.
+    Raises InputError if the recipe is the record of a run or model of another preset than the one that is asked for.
     """
-    name = preset_name or recipe.get("preset") or recipe.get("model", {}).get("preset") or "paper"
-    dataset = dataset or recipe.get("dataset")
+    record = recipe.get("model", {}).get("preset")
+    name = preset_name or recipe.get("preset") or record or "paper"
+    if record and name != record:
+        raise InputError(f"preset {name!r} was asked for, but the settings are those of {record!r}")
+    planned, dataset = recipe.get("dataset"), dataset or recipe.get("dataset")
     if not dataset:
         raise InputError("no data set is named", "give --dataset vox, taichi, bair, toons or a folder")
     model, train = preset(name)
@@ -300,7 +307,15 @@ def resolve(
     for values in (recipe, changes):
         model = update(model, values.get("model", {}), "[model]")
         train = update(train, values.get("train", {}), "[train]")
+    if planned and dataset != planned and "data" not in changes.get("train", {}):
+        train = update(train, {"data": ""})  # the folder in the recipe is that of another data set
     return dataset, model, train
+
+
+def merge(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """Two recipes in one; what both say is as the second says."""
+    tables = {key: first.get(key, {}) | second.get(key, {}) for key in ("model", "train")}
+    return {**first, **second, **tables}
 
 
 def nearest(name: str, known: Any) -> str:

@@ -80,14 +80,14 @@ def face_square(box: Box, height: int, width: int) -> tuple[int, int, int]:
 def join_faces(found: Iterable[list[Box]], height: int, width: int) -> tuple[int, int, int] | None:
     """One square (x, y, size) for a clip from the faces of its sampled frames; None where there are none.
 
-    The face with the largest total area over the frames is followed: missed frames, false detections and
+    The face with the largest sum of sizes over the frames is followed: missed frames, false detections and
     other people do not move the square. It is as large as `face_square` of the median face, or larger, so
     that the head is inside wherever it moves, as far as the picture goes.
     """
     tracks = _follow(found)
     if not tracks:
         return None
-    return _enclose(max(tracks, key=lambda track: sum(box.size**2 for box in track)), height, width)
+    return _enclose(max(tracks, key=lambda track: sum(box.size for box in track)), height, width)
 
 
 def clip_square(frames: Iterable[np.ndarray], hint: str, yunet: Path | None = None) -> tuple[int, int, int]:

@@ -4,7 +4,7 @@ s: source, d: driver, m: masks (`m_s`, `m_d` raw, `m_dp` perturbed, `m_dr` refin
 Frames are (B, 3, R, R) and masks (B, 1, R/4, R/4), float in [0, 1].
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +13,11 @@ from animask.config import ModelConfig
 from animask.networks import HighResGenerator, LowResGenerator, MaskGenerator, MaskRefiner, down, up
 from animask.perturb import p_test, p_train
 
+Ablation = Literal["none", "no_pert", "no_ref", "no_id"]  # section 4.3: without P_test, without r, without both
+
 
 class Trace(NamedTuple):
-    """What one driven frame leaves behind, the columns of the paper's figure 3; f is None if h is not run."""
+    """What one driven frame leaves behind, the columns of the paper's figure 3; f is c if h is not run."""
 
     m_s: Tensor
     m_d: Tensor
@@ -59,14 +61,16 @@ class Animator(nn.Module):
         c = self.coarse(s, m_s, m_x)  # eq. (3), (6)
         return c, self.final(s, m_s, m_x, c)  # eq. (4), (7)
 
-    def drive(self, s: Tensor, m_s: Tensor, d: Tensor) -> Trace:
+    def drive(self, s: Tensor, m_s: Tensor, d: Tensor, ablation: Ablation = "none") -> Trace:
         """Test time, equations (2) to (4); m_s = m(s), eq. (1), is computed once per source by the caller.
 
-        s: (1 or B, 3, R, R), m_s: its mask, d: (B, 3, R, R).
+        s: (1 or B, 3, R, R), m_s: its mask, d: (B, 3, R, R). ablation: the step that is left out; without both
+        ("no_id") the generators see m(d) itself, which is how the paper reconstructs.
         """
         m_d = self.m(d)
-        m_dp = p_test(m_d, self.config.threshold, self.config.scale)
-        m_dr = self.refine(s, m_s, m_dp)  # eq. (2)
+        perturbs, refines = ablation in ("none", "no_ref"), ablation in ("none", "no_pert")
+        m_dp = p_test(m_d, self.config.threshold, self.config.scale) if perturbs else m_d
+        m_dr = self.refine(s, m_s, m_dp) if refines else m_dp  # eq. (2)
         c, f = self.render(s, m_s, m_dr)  # eq. (3), (4)
         return Trace(m_s, m_d, m_dp, m_dr, c, f)
 

@@ -160,7 +160,7 @@ def test_a_failure_on_the_way_leaves_nothing(
         yield from read_frames(driver, size=SIDE)
         raise AnimaskError("the driver broke off")
 
-    monkeypatch.setattr(animation, "read_frames", fail)
+    monkeypatch.setattr("animask.animation.files.read_frames", fail)
     with pytest.raises(AnimaskError, match="broke off"):
         animate_file(picture, driver, tmp_path / "out.mp4", Settings(weights=str(tiny_weights), batch=4))
     assert list(tmp_path.iterdir()) == []

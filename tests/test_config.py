@@ -324,3 +324,28 @@ def test_unknown_key_of_a_recipe_names_its_section():
     with pytest.raises(InputError, match=r"unknown key 'lrr' in \[train\]") as caught:
         config.resolve("tiny", "toons", {"train": {"lrr": 1}}, {})
     assert caught.value.hint == "did you mean 'lr'?"
+
+
+def test_record_of_another_preset_is_refused():
+    recipe = {"model": {"preset": "compact", "width": 16, "max_channels": 256}}
+    assert config.resolve(None, "toons", recipe, {})[1].preset == "compact"
+    with pytest.raises(InputError, match="preset 'paper' was asked for, but the settings are those of 'compact'"):
+        config.resolve("paper", "toons", recipe, {})
+
+
+def test_folder_of_the_recipe_belongs_to_its_data_set():
+    recipe = {"dataset": "vox", "train": {"data": "vox-folder"}}
+    assert config.resolve("tiny", None, recipe, {})[2].data == "vox-folder"
+    assert config.resolve("tiny", "taichi", recipe, {})[2].data == ""
+    assert config.resolve("tiny", "taichi", recipe, {"train": {"data": "here"}})[2].data == "here"
+
+
+def test_merged_recipes_say_what_the_second_says():
+    first = {"preset": "tiny", "model": {"width": 8, "blocks": 2}, "train": {"lr": 1e-3}}
+    second = {"model": {"width": 16}, "dataset": "toons"}
+    assert config.merge(first, second) == {
+        "preset": "tiny",
+        "dataset": "toons",
+        "model": {"width": 16, "blocks": 2},
+        "train": {"lr": 1e-3},
+    }

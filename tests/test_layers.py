@@ -66,6 +66,8 @@ def test_residual_block_adds_its_input_and_ends_without_a_relu():
     x = torch.tensor([1.0, -3.0]).view(1, 2, 1, 1).expand(1, 2, 4, 4)
     expected = torch.tensor([2.0, -3.0]).view(1, 2, 1, 1).expand(1, 2, 4, 4)  # x + relu(x)
     assert torch.allclose(block(x), expected, rtol=1e-4)
+    block.conv1.weight.data.neg_()  # now one ReLU or the other stops every value
+    assert torch.allclose(block(x), x, rtol=1e-4)
     nn.init.zeros_(block.conv2.weight)
     assert torch.equal(block(x), x)
 

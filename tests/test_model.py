@@ -220,6 +220,26 @@ def test_drive_is_the_equations_by_hand(model, threshold, scale):
 
 
 @torch.no_grad()
+def test_ablations_leave_out_a_step_each(model):
+    model.eval()
+    s, d = frames(1), frames(2, 1)
+    m_s, m_d = model.m(s), model.m(d)
+    m_dp = p_test(m_d, "median", 0.75)
+    expected = {
+        "none": (m_dp, model.refine(s, m_s, m_dp)),
+        "no_pert": (m_d, model.refine(s, m_s, m_d)),
+        "no_ref": (m_dp, m_dp),
+        "no_id": (m_d, m_d),
+    }
+    for ablation, (perturbed, refined) in expected.items():
+        trace = model.drive(s, m_s, d, ablation)
+        assert torch.equal(trace.m_dp, perturbed)
+        assert torch.equal(trace.m_dr, refined)
+        assert torch.equal(trace.f, model.render(s, m_s, refined)[1])
+    assert torch.equal(model.drive(s, m_s, d).f, model.drive(s, m_s, d, "none").f)
+
+
+@torch.no_grad()
 def test_the_source_is_encoded_once_for_many_drivers(model):
     model.eval()
     s, d = frames(1), frames(3, 1)

@@ -1,7 +1,7 @@
 """`animask prepare`: a user's own videos to a data set."""
 
-import json
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from animask.cli.screen import Terminated, say, show_result
+from animask.config import ModelConfig
 from animask.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 CLIPS, SPLIT, RUN = "What becomes a clip", "Train and test", "The run"
 
-Inputs = Annotated[list[Path], typer.Argument(help="Videos, and folders of videos.", metavar="VIDEO_OR_FOLDER…")]
-Dataset = Annotated[Path, typer.Option("--out", "-o", help="Folder of the data set; an unfinished one is continued.")]
+Inputs = Annotated[list[Path], typer.Argument(help="Videos, and folders of videos.", metavar="VIDEO_OR_FOLDER")]
+Output = Annotated[Path, typer.Option("-o", "--output", help="Folder of the data set; an unfinished one is continued.")]
 BoxOption = Annotated[
     str,
     typer.Option(
@@ -45,6 +45,7 @@ Fps = Annotated[str, typer.Option(help="Frames a second, such as 25 or 30000/100
 MinSize = Annotated[
     int | None,
     typer.Option(
+        min=1,
         help="Smallest side of the square in the video, in pixels; default: ¾ of the resolution.",
         rich_help_panel=CLIPS,
     ),
@@ -63,10 +64,10 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only er
 
 def prepare(
     inputs: Inputs,
-    out: Dataset,
+    output: Output,
     box: BoxOption = "auto",
     boxes: Boxes = None,
-    resolution: Resolution = 256,
+    resolution: Resolution = ModelConfig.resolution,
     fps: Fps = "25",
     min_size: MinSize = None,
     min_seconds: MinSeconds = 1.0,
@@ -74,78 +75,77 @@ def prepare(
     test: Test = 0.1,
     seed: Seed = 0,
     workers: Workers = None,
-    as_json: Json = False,
     quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
-    """Turn your own videos into a data set for `animask train`.
+    """Turn your own videos into a data set for `animask train`; prints its path.
 
-    Each shot becomes a clip in one fixed square, never stretched. Videos in a sub-folder are of one identity,
-    named after it; others are each an identity of their own. prepared.csv says what was kept, and why the
-    rest was not. Run it again to continue.
+    Every shot becomes a clip in one fixed square. Videos in a sub-folder are of one identity, named after it.
+    The same command continues an unfinished run; prepared.csv says what was dropped and why.
 
-    Examples:
+    [bold]Examples[/bold]
 
-      animask prepare holiday.mp4 interviews/ -o mydata
+    animask prepare holiday.mp4 interviews/ -o mydata
 
-      animask prepare horses/ -o horses-128 --box pad --resolution 128 --workers 8
+    animask prepare horses/ -o horses-128 --box pad --resolution 128 --workers 8
     """
     from animask.preparation import PrepareConfig
     from animask.preparation import prepare as run
 
-    config = PrepareConfig(
-        resolution=resolution,
-        fps=_read_fps(fps),
-        box=box,
-        min_size=min_size or max(1, resolution * 3 // 4),
-        min_seconds=min_seconds,
-        max_seconds=max_seconds,
-        test=test,
-        seed=seed,
-    )
-    console = Console(stderr=True, quiet=quiet)
-    with _showing(console) as progress:
-        summary = run(inputs, out, config, boxes, workers or os.cpu_count() or 1, progress)
-    console.print(_describe(summary), highlight=False, markup=False)
-    typer.echo(json.dumps(summary._asdict(), default=str) if as_json else summary.dataset)
+    config = PrepareConfig(resolution, read_fps(fps), box, min_size, min_seconds, max_seconds, test, seed)
+    try:
+        with _showing(quiet) as progress:
+            summary = run(inputs, output, config, boxes, workers or os.cpu_count() or 1, progress)
+    except (KeyboardInterrupt, Terminated) as stop:
+        say("animask: interrupted; the same command continues")
+        sys.exit(143 if isinstance(stop, Terminated) else 130)
+    if not quiet:
+        say(describe(summary))
+    show_result(summary, summary.dataset, as_json)
 
 
-def _read_fps(text: str) -> Fraction:
+def read_fps(text: str) -> Fraction:
+    """A whole number, a decimal or a fraction of frames a second; InputError for anything else."""
     try:
         return Fraction(text)
     except (ValueError, ZeroDivisionError):
-        raise InputError(f"The frame rate {text!r} is not a number.", "Give 25 or 30000/1001.") from None
+        raise InputError(f"the frame rate {text!r} is not a number", "give 25 or 30000/1001") from None
 
 
 @contextmanager
-def _showing(console: Console) -> Iterator[Callable[[float, int, str], None]]:
-    """A progress bar on a terminal; elsewhere a line for every video that is done."""
-
-    def tell(done: float, total: int, line: str) -> None:
-        if line:
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-    if not console.is_terminal:
-        yield tell
+def _showing(quiet: bool) -> Iterator[Callable[[float, int, str], None] | None]:
+    """A line for every video that is done, and on a terminal a bar."""
+    if quiet:
+        yield None
         return
-    columns = (TextColumn("preparing"), BarColumn(), TextColumn("{task.completed:.1f}/{task.total} videos"))
-    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as bar:
-        task = bar.add_task("", total=None)
+    if not sys.stderr.isatty():
+        yield lambda done, total, line: say(line) if line else None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    videos = TextColumn("{task.completed:.1f} of {task.total:.0f} videos")
+    console = Console(stderr=True)
+    with Progress(TextColumn("preparing"), BarColumn(), videos, TimeRemainingColumn(), console=console) as bar:
+        task = bar.add_task("", total=1)
 
         def update(done: float, total: int, line: str) -> None:
             bar.update(task, completed=done, total=total)
-            tell(done, total, line)
+            if line:
+                say(line)
 
         yield update
 
 
-def _describe(summary: "Summary") -> str:
+def describe(summary: "Summary") -> str:
+    """What was made, in a few lines for people."""
     lines = [
-        f"{summary.clips} clips, {summary.seconds:.0f} seconds, of {summary.train_identities} training and "
-        f"{summary.test_identities} test identities."
+        f"{summary.clips} clips, {summary.seconds:.0f} s, of {summary.train_identities} training and "
+        f"{summary.test_identities} test identities"
     ]
     if summary.videos_done_before:
-        lines.append(f"{summary.videos_done_before} videos had been done before.")
+        lines.append(f"{summary.videos_done_before} videos had been done before")
     lines += [f"{count} dropped: {reason}" for reason, count in summary.dropped.items()]
     if not summary.test_identities:
-        lines.append("There is no test identity: training can be followed only on its own clips.")
+        lines.append("no identity is left for testing: give more than one, or a --test above 0")
     return "\n".join(lines)

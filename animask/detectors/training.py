@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import cv2
 import numpy as np
@@ -30,8 +30,7 @@ SPREAD = 1.5  # of the target on the heat map, in cells
 TEMPERATURE = 0.1  # of the contrastive loss
 HELD_OUT = 200  # identities, from seed 0 on, that the figures are measured on
 MIRRORED = [
-    KEYPOINTS.index(name.replace("left", "#").replace("right", "left").replace("#", "right"))
-    for name in KEYPOINTS
+    KEYPOINTS.index(name.replace("left", "#").replace("right", "left").replace("#", "right")) for name in KEYPOINTS
 ]
 
 Sample = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -46,7 +45,7 @@ def distort(frame: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         frame = cv2.resize(small, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
     if rng.random() < 0.2:
         coded = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(30, 90))])[1]
-        frame = cv2.imdecode(coded, cv2.IMREAD_COLOR)
+        frame = np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR))
     gain, shift = rng.uniform(0.92, 1.08, 3), rng.uniform(-8, 8, 3)
     noise = rng.normal(0, rng.uniform(0, 6), frame.shape) if rng.random() < 0.3 else 0.0
     return np.clip(frame * gain + shift + noise, 0, 255).astype(np.uint8)
@@ -57,8 +56,8 @@ def move(frame: np.ndarray, places: np.ndarray, visible: np.ndarray, rng: np.ran
     if rng.random() < 0.5:
         frame, places, visible = frame[:, ::-1], places[MIRRORED], visible[MIRRORED]
         places = places * (-1, 1) + (SIDE - 1, 0)
-    middle = ((SIDE - 1) / 2,) * 2
-    matrix = cv2.getRotationMatrix2D(middle, float(rng.uniform(-8, 8)), float(rng.uniform(0.9, 1.1)))
+    middle, turn, zoom = ((SIDE - 1) / 2,) * 2, float(rng.uniform(-8, 8)), float(rng.uniform(0.9, 1.1))
+    matrix: Any = cv2.getRotationMatrix2D(middle, turn, zoom)
     matrix[:, 2] += rng.uniform(-6, 6, 2)
     frame = cv2.warpAffine(np.ascontiguousarray(frame), matrix, (SIDE, SIDE), borderMode=cv2.BORDER_REFLECT_101)
     places = places @ matrix[:, :2].T + matrix[:, 2]
@@ -87,8 +86,9 @@ def point_loss(pool: Pool, batch: int, rng: np.random.Generator) -> Callable[[nn
         if rng.random() < EMPTY:
             frame, visible = shuffle(frame, rng), np.zeros_like(visible)
         samples.append((distort(frame, rng), places, visible))
-    frames, places, seen = (list(x) for x in zip(*samples, strict=True))
-    images, truth, visible_truth = to_batch(frames), torch.from_numpy(np.stack(places)), torch.from_numpy(np.stack(seen))
+    images = to_batch([frame for frame, _, _ in samples])
+    truth = torch.from_numpy(np.stack([places for _, places, _ in samples]))
+    weight = torch.from_numpy(np.stack([visible for _, _, visible in samples])).float()
 
     def loss(network: nn.Module) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16):
@@ -96,7 +96,6 @@ def point_loss(pool: Pool, batch: int, rng: np.random.Generator) -> Callable[[nn
         target = bells(truth, found.heat.shape[2])
         entropy = -(target.flatten(2) * found.heat.flatten(2).log_softmax(2)).sum(2)
         distance = (found.places - truth).abs().sum(2)
-        weight = visible_truth.float()
         places_loss = ((entropy + distance) * weight).sum() / weight.sum()
         return places_loss + functional.binary_cross_entropy_with_logits(found.visible, weight)
 
@@ -165,7 +164,7 @@ def save(network: nn.Module, path: Path, about: dict[str, str]) -> None:
     partial.replace(path)
 
 
-def held_out(side: int, identities: int = HELD_OUT) -> Iterator[tuple[Tensor, KeyPoints]]:
+def held_out(side: int, identities: int) -> Iterator[tuple[Tensor, KeyPoints]]:
     """Identities that no network was trained on, in random poses: frames (POSES, 3, side, side), true points."""
     for seed in range(identities):
         rng = np.random.default_rng((seed, POSES))
@@ -179,7 +178,7 @@ def held_out(side: int, identities: int = HELD_OUT) -> Iterator[tuple[Tensor, Ke
 def measure_points(path: Path, side: int) -> dict[str, float]:
     """Errors on held-out toons in pixels of the frame, and how often visibility is right, in percent."""
     detector, distances, coordinates, right = ToonKeyPoints(path=path), [], [], []
-    for frames, truth in held_out(side):
+    for frames, truth in held_out(side, HELD_OUT):
         found = detector(frames)
         offset = (found.xy - truth.xy)[truth.visible]
         distances.append(offset.norm(dim=1))

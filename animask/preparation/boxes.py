@@ -85,6 +85,8 @@ def _read_row(row: Mapping[str, str], path: Path) -> GivenBox:
         ) from None
     if not (0 <= box.start < box.end and left < right and top < bottom):
         raise InputError(f"{path} has an empty clip or box: {row['video_id']} {box.start} {row['bbox']}.")
+    if box.identity != Path(box.identity).name or box.identity.startswith("."):
+        raise InputError(f"{path} has a person_id that cannot begin the name of a file: {box.identity}.")
     if box.fps <= 0 or min(box.width, box.height) < 1 or box.partition not in ("", "train", "test"):
         raise InputError(f"{path} has a wrong fps, width, height or partition at {row['video_id']} {box.start}.")
     return box

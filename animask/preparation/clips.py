@@ -59,12 +59,12 @@ def process(job: Job) -> list[Record]:
 
     Raises AnimaskError where a clip cannot be written, and CancelledError when the run was stopped.
     """
-    whole = Record(str(job.source.path), job.source.bytes, job.source.name, job.source.identity)
+    whole = Record(job.source.label, job.source.bytes, job.source.name, job.source.identity)
     try:
         info = probe(job.source.path)
         plans = _plan_shots(job, whole, info) if job.given is None else _plan_given(job, whole, info)
     except InputError as error:
-        return [whole._replace(reason=error.message)]
+        return [whole._replace(reason=f"unreadable: {error.message}")]
     rows = []
     for number, plan in enumerate(plans):
         rows.append(_write_clip(job, plan, info) if plan.row.file else plan.row)
@@ -101,7 +101,7 @@ def _plan_given(job: Job, whole: Record, info: VideoInfo) -> list[_Plan]:
         square = box.square(info.height, info.width)
         plan = _plan(job.config, row, info, (start, min(end, length)), square, "")
         if plan.row.file in names:
-            plan = _Plan(plan.row._replace(file="", partition="", reason="the same clip twice"), square)
+            plan = _Plan(plan.row._replace(file="", partition="", reason="twice in the CSV of boxes"), square)
         names.add(plan.row.file)
         plans.append(plan)
     return plans
@@ -118,13 +118,13 @@ def _choose_square(config: PrepareConfig, found: list[list[Box]], info: VideoInf
     if config.box != "auto":
         x, y, size = config.fixed_square()
         is_inside = x + size <= info.width and y + size <= info.height
-        return (x, y, size), "" if is_inside else f"{info.width}×{info.height} pixels do not hold the box"
+        return (x, y, size), "" if is_inside else f"box outside: the picture is {info.width}×{info.height}"
     square = join_faces(found, info.height, info.width)
     if square is None:
-        return whole, "no face was found"
+        return whole, "no face"
     count = sum(bool(boxes) for boxes in found)
     is_enough = count >= FACE_SHARE * len(found)
-    return square, "" if is_enough else f"a face was found in only {count} of {len(found)} frames"
+    return square, "" if is_enough else f"no face: found in only {count} of {len(found)} frames"
 
 
 def _plan(
@@ -148,9 +148,9 @@ def _plan(
         height=info.height,
     )
     if end - start < config.min_frames:
-        reason = f"{max(0, end - start)} frames, fewer than {config.min_frames}"
-    elif not reason and size < config.min_size:
-        reason = f"a square of {size} pixels, smaller than {config.min_size}"
+        reason = f"too short: {max(0, end - start)} frames, fewer than {config.min_frames}"
+    elif not reason and size < config.smallest:
+        reason = f"too small: a square of {size} pixels, below {config.smallest}"
     if reason:
         return _Plan(row._replace(partition="", reason=reason), square)
     name = f"{Source.join(row.person_id, row.video_id)}#{start:06}#{end:06}.mp4"
@@ -168,8 +168,10 @@ def _write_clip(job: Job, plan: _Plan, info: VideoInfo) -> Record:
         with VideoWriter(path, config.fps, (size, size), crf=CRF) as writer:
             for frame in _read(job, read):
                 writer.write(frame)
+            if writer.frames == 0:
+                raise _UnreadableError("no frame could be read")
     except _UnreadableError as error:
-        return row._replace(file="", partition="", reason=error.message)
+        return row._replace(file="", partition="", reason=f"unreadable: {error.message}")
     return row
 
 

@@ -3,7 +3,7 @@
 import csv
 import hashlib
 import io
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,10 +16,11 @@ NAME = "prepared.csv"
 class Record(NamedTuple):
     """One row: a clip, or a whole video that gave none.
 
-    source: the raw video, and its size in bytes. video_id, person_id: its name and identity. start, end: frames
-    (end exclusive) at `fps`; bbox: left-top-right-bottom in a frame of width × height pixels; these are the
-    columns that `--boxes` reads. partition: train or test, empty while a run is not finished. file: the name of
-    the clip in that folder, empty if it was dropped for the `reason`.
+    source: the raw video below the folder that was given, and its size in bytes. video_id, person_id: its
+    name and identity. start, end: frames (end exclusive) at `fps`; bbox: left-top-right-bottom in a frame of
+    width × height pixels; these are the columns that `--boxes` reads. partition: train or test, empty while a
+    run is not finished. file: the name of the clip in that folder, empty if it was dropped for the `reason`,
+    whose first words, up to a colon, are of a few kinds.
     """
 
     source: str
@@ -43,19 +44,27 @@ def read_records(dataset: Path) -> list[Record]:
     if not path.exists():
         return []
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
             rows = list(csv.DictReader(file))
-        return [Record(**{name: kind(row[name]) for name, kind in Record.__annotations__.items()}) for row in rows]
+        return [_read_record(row) for row in rows]
     except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
         raise InputError(f"{path} cannot be read: {error}.", "Choose another folder for -o.") from error
 
 
-def write_records(dataset: Path, records: Iterable[Record]) -> None:
+def _read_record(row: Mapping[str, str]) -> Record:
+    record = Record(**{name: kind(row[name]) for name, kind in Record.__annotations__.items()})
+    if Path(record.file).name != record.file or record.partition not in ("", "train", "test"):
+        raise ValueError(f"there is no clip {record.partition}/{record.file}")
+    return record
+
+
+def write_records(dataset: Path, records: list[Record]) -> None:
     """Write prepared.csv, sorted, in one step."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(Record._fields)
-    writer.writerows(sorted(records, key=_place))
+    rows = sorted(records, key=_place)
+    writer.writerows(rows)
     replace_text(dataset / NAME, text.getvalue())
 
 
@@ -67,7 +76,7 @@ def replace_text(path: Path, text: str) -> None:
     """Write a small text file in one step or not at all."""
     partial = partial_path(path)
     try:
-        partial.write_text(text, encoding="utf-8", newline="")
+        partial.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
         partial.replace(path)
     except OSError as error:
         raise AnimaskError(f"{path} could not be written: {error.strerror}.") from error

@@ -6,10 +6,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
 
 from animask.errors import AnimaskError, InputError
 from animask.partials import clean_partials
@@ -31,10 +30,14 @@ SAVE_SECONDS = 2.0
 Progress = Callable[[float, int, str], None]
 
 
-class Summary(NamedTuple):
-    """What is in the data set now, and how many videos this run did and found done."""
+@dataclass(frozen=True)
+class Summary:
+    """What is in the data set now; how many videos this run did, and how many it found done.
 
-    dataset: Path
+    seconds: length of all clips. dropped: how many clips or videos for each kind of reason.
+    """
+
+    dataset: str
     clips: int
     seconds: float
     train_identities: int
@@ -67,7 +70,7 @@ def prepare(
     _open_dataset(dataset, config, boxes)
     records = read_records(dataset)
     done = {(row.source, row.bytes) for row in records}
-    todo = [source for source in sources if (str(source.path), source.bytes) not in done]
+    todo = [source for source in sources if (source.label, source.bytes) not in done]
     records = _forget(dataset, records, todo)
     tally = _Tally(len(todo), progress)
     stopped = threading.Event()
@@ -84,18 +87,21 @@ class _Tally:
 
     def __init__(self, total: int, progress: Progress | None) -> None:
         self.total, self.progress = total, progress
-        self._done: dict[Path, float] = {}
+        self._done: dict[str, float] = {}
+        self._sum = 0.0
         self._lock = threading.Lock()
 
     def reporter(self, source: Source) -> Callable[[float], None]:
         """What a job calls with the fraction done of its video."""
-        return lambda fraction: self.note(source.path, fraction, "")
+        return lambda fraction: self.note(source, fraction, "")
 
-    def note(self, path: Path, fraction: float, line: str) -> None:
+    def note(self, source: Source, fraction: float, line: str) -> None:
+        """This fraction of a video is done; a line where there is something to say about it."""
         with self._lock:
-            self._done[path] = fraction
+            self._sum += fraction - self._done.get(source.label, 0.0)
+            self._done[source.label] = fraction
             if self.progress is not None:
-                self.progress(sum(self._done.values()), self.total, line)
+                self.progress(self._sum, self.total, line)
 
 
 def _boxes_of(source: Source, given: dict[str, list[GivenBox]] | None) -> tuple[GivenBox, ...] | None:
@@ -111,7 +117,7 @@ def _run(jobs: list[Job], workers: int, records: list[Record], tally: _Tally) ->
             for future in as_completed(futures):
                 rows, job = future.result(), futures[future]
                 records += rows
-                tally.note(job.source.path, 1.0, _describe(job.source, rows))
+                tally.note(job.source, 1.0, _describe(job.source, rows))
                 if time.monotonic() - saved > SAVE_SECONDS:
                     write_records(job.dataset, records)
                     saved = time.monotonic()
@@ -143,8 +149,8 @@ def _summarise(dataset: Path, config: PrepareConfig, records: list[Record], vide
     kept = [row for row in records if row.file]
     train, test = ({row.person_id for row in kept if row.partition == half} for half in ("train", "test"))
     seconds = float(sum(row.end - row.start for row in kept) / config.fps)
-    dropped = Counter(row.reason for row in records if row.reason)
-    return Summary(dataset, len(kept), seconds, len(train), len(test), dict(dropped), videos, before)
+    dropped = Counter(row.reason.split(":")[0] for row in records if row.reason)
+    return Summary(str(dataset), len(kept), seconds, len(train), len(test), dict(dropped), videos, before)
 
 
 def _open_dataset(dataset: Path, config: PrepareConfig, boxes: Path | None) -> None:
@@ -181,7 +187,7 @@ def _read_settings(path: Path) -> dict[str, object]:
 
 def _forget(dataset: Path, records: list[Record], todo: list[Source]) -> list[Record]:
     """Without the rows and clips of videos that have changed since."""
-    changed = {str(source.path) for source in todo}
+    changed = {source.label for source in todo}
     for row in records:
         if row.source in changed and row.file:
             (dataset / (row.partition or "train") / row.file).unlink(missing_ok=True)

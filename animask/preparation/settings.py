@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from fractions import Fraction
 
+from animask.config import ModelConfig
 from animask.errors import InputError
 
 
@@ -13,14 +14,15 @@ class PrepareConfig:
     resolution: pixels of the square clips, even. fps: their frames a second. box: `auto`, the head (the union
     of its faces over the clip, enlarged); `centre`, the largest square in the middle; `pad`, the whole frame,
     its edge pixels continued to a square; or X,Y,SIZE in pixels. min_size: smallest side of the square in the
-    raw video, in pixels. min_seconds, max_seconds: lengths of clips; longer shots are divided. test: share of
-    the identities kept for testing, chosen with `seed`. Raises InputError for a value that cannot be.
+    raw video, in pixels; by default three quarters of the resolution. min_seconds, max_seconds: lengths of
+    clips; longer shots are divided. test: share of the identities kept for testing, chosen with `seed`. Raises
+    InputError for a value that cannot be.
     """
 
-    resolution: int = 256
+    resolution: int = ModelConfig.resolution
     fps: Fraction = Fraction(25)
     box: str = "auto"
-    min_size: int = 192
+    min_size: int | None = None
     min_seconds: float = 1.0
     max_seconds: float = 40.0
     test: float = 0.1
@@ -31,10 +33,10 @@ class PrepareConfig:
             "The resolution must be an even number from 16 to 4096": 16 <= self.resolution <= 4096
             and self.resolution % 2 == 0,
             "The frame rate must be above 0 and at most 240": 0 < self.fps <= 240,
-            "The smallest size must be at least 1 pixel": self.min_size >= 1,
+            "The smallest size must be at least 1 pixel": self.smallest >= 1,
             "The shortest length must not be negative": self.min_seconds >= 0,
-            "The longest length must be at least twice the shortest": self.max_seconds > 0
-            and self.max_seconds >= 2 * self.min_seconds,
+            "The longest length must be above 0 and at most a day": 0 < self.max_seconds <= 86_400,
+            "The longest length must be at least twice the shortest": self.max_seconds >= 2 * self.min_seconds,
             "The test share must be at least 0 and below 1": 0 <= self.test < 1,
         }
         for sentence, holds in allowed.items():
@@ -42,6 +44,11 @@ class PrepareConfig:
                 raise InputError(f"{sentence}.")
         if self.box not in ("auto", "centre", "pad"):
             self.fixed_square()
+
+    @property
+    def smallest(self) -> int:
+        """The smallest side, in pixels of the raw video, of a square that is cut."""
+        return self.resolution * 3 // 4 if self.min_size is None else self.min_size
 
     @property
     def min_frames(self) -> int:

@@ -8,17 +8,20 @@ from pathlib import Path
 from animask.errors import InputError
 
 VIDEO_SUFFIXES = frozenset(
-    (".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".gif", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts")
-    + (".flv", ".wmv", ".ogv", ".3gp")
+    (".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".gif", ".mpg", ".mpeg", ".ts", ".mts", ".flv", ".wmv")
 )
 PICTURE_SUFFIXES = frozenset((".png", ".jpg", ".jpeg"))
 
 
 @dataclass(frozen=True)
 class Source:
-    """A raw video, or a folder of frames. identity and name hold no `#`; together they are unique."""
+    """A raw video, or a folder of frames.
+
+    label: its path below the folder that was given. identity and name hold no `#`; together they are unique.
+    """
 
     path: Path
+    label: str
     identity: str
     name: str
 
@@ -36,7 +39,7 @@ class Source:
     def bytes(self) -> int:
         """The size of the file, or of the files in the folder; tells a changed video from the same one."""
         files = self.path.iterdir() if self.path.is_dir() else [self.path]
-        return sum(file.stat().st_size for file in files)
+        return sum(file.stat().st_size for file in files if file.exists())  # a link may lead nowhere
 
 
 def list_sources(inputs: Iterable[Path], without: Path) -> list[Source]:
@@ -81,8 +84,9 @@ def _name(path: Path, base: Path) -> Source:
     """Identity and name from the path below the input folder: identity/anything/below.mp4."""
     own = path.name if path.is_dir() else path.stem
     parts = [*path.parent.relative_to(base).parts, own] if path != base else [path.resolve().name]
+    label = path.relative_to(base).as_posix() if path != base else parts[0]
     if len(parts) == 1:
         identity, mark, rest = parts[0].partition("#")
         parts = [identity, rest] if mark and identity and rest else [parts[0]]
     identity, *rest_of = (part.replace("#", "-") for part in parts)
-    return Source(path, identity, "-".join(rest_of) or identity)
+    return Source(path, label, identity, "-".join(rest_of) or identity)

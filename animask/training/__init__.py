@@ -1,5 +1,7 @@
 """Training: `train` runs it, on one device or many ranks, resumable at any step."""
 
-from animask.training.loop import Outcome, Run, train
+from animask.training.logs import Progress, describe
+from animask.training.loop import Outcome, train
+from animask.training.starting import Run, settings
 
-__all__ = ["Outcome", "Run", "train"]
+__all__ = ["Outcome", "Progress", "Run", "describe", "settings", "train"]

@@ -3,11 +3,13 @@
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+import socket
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from animask.config import model_from_dict, to_dict
 from animask.errors import AnimaskError, InputError
@@ -16,12 +18,18 @@ from animask.weights import read_metadata, read_tensors, write_tensors
 
 CHECKPOINT, PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+SMALLER = "try a smaller --lr or --precision fp32, then --resume"
+
+
+def has_checkpoint(run: Path) -> bool:
+    """Whether a run folder holds something to resume from."""
+    return any((run / name).exists() for name in (CHECKPOINT, PREVIOUS))
 
 
 def save_checkpoint(trainer: Trainer, run: Path) -> None:
-    """Everything that a resumed run needs. Random states are not among it: they follow from seed and step.
+    """Everything that a resumed run needs. Random states are not among it: they follow from seed and position.
 
-    Raises AnimaskError, and leaves the files as they are, if a weight is not finite.
+    Raises AnimaskError, and leaves the files as they are, if a weight is not finite or the disk is full.
     """
     tensors = {f"model.{key}": value for key, value in trainer.model.state_dict().items()}
     tensors |= {f"ema.{key}": value for key, value in trainer.ema.module.state_dict().items()}
@@ -30,54 +38,86 @@ def save_checkpoint(trainer: Trainer, run: Path) -> None:
             tensors[f"optimizer.{key}.{name}"] = value
     bad = [key for key, value in tensors.items() if not value.isfinite().all()]
     if bad:
-        raise AnimaskError(f"{bad[0]} is not finite at step {trainer.step}", "try a smaller --lr or --precision fp32")
+        raise AnimaskError(f"{bad[0]} is not finite at step {trainer.step}; the last good checkpoint is kept", SMALLER)
     tensors = {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in tensors.items()}
     about = {"config": json.dumps(to_dict(trainer.model.config)), "train": json.dumps(to_dict(trainer.config))}
-    path = run / CHECKPOINT
-    fresh = run / f".{CHECKPOINT}.fresh"
-    write_tensors(tensors, fresh, {**about, "step": str(trainer.step)})
-    if path.exists():
-        path.replace(run / PREVIOUS)
-    fresh.replace(path)
+    path, fresh = run / CHECKPOINT, run / f".{CHECKPOINT}.fresh"
+    try:
+        write_tensors(tensors, fresh, {**about, "step": str(trainer.step), "samples": str(trainer.samples)})
+        if is_readable(path):  # one that is not must not take the place of one that is
+            path.replace(run / PREVIOUS)
+        fresh.replace(path)
+    except OSError as error:
+        raise AnimaskError(f"{path} could not be written: {error.strerror}") from error
 
 
-def load_checkpoint(trainer: Trainer, run: Path) -> None:
-    """Continue from the last checkpoint of a run folder, or from the one before if there is no last.
+def is_readable(path: Path) -> bool:
+    """Whether a checkpoint is there, whole and has a step."""
+    try:
+        return "step" in read_metadata(path)
+    except InputError:
+        return False
 
-    Raises InputError if there is none, or if it belongs to another model configuration.
+
+def load_checkpoint(trainer: Trainer, run: Path, report: Callable[[str], None]) -> None:
+    """Continue from the last checkpoint of a run folder, or, with a word, from the one before.
+
+    Raises InputError if there is none that can be read, or if it belongs to another model configuration.
     """
-    found = [path for path in (run / CHECKPOINT, run / PREVIOUS) if path.exists()]
-    if not found:
+    if not has_checkpoint(run):
         raise InputError(f"{run} holds no checkpoint to resume from", "leave --resume out to start a new run")
-    metadata = read_metadata(found[0])
-    if model_from_dict(json.loads(metadata["config"])) != trainer.model.config:
-        raise InputError(f"{found[0]} has another model configuration", "resume with the settings it began with")
-    tensors = read_tensors(found[0])
+    path = run / CHECKPOINT
+    if not is_readable(path):
+        state = "cannot be read" if path.exists() else "is missing"
+        path = run / PREVIOUS
+        if not is_readable(path):
+            raise InputError(f"no checkpoint in {run} can be read", "start a new run with another --out")
+        report(f"{CHECKPOINT} {state}: going on from the one before it")
+    metadata = read_metadata(path)
+    check_model(trainer, metadata["config"], path)
+    restore(trainer, read_tensors(path))
+    trainer.step = int(metadata["step"])
+    trainer.samples = int(metadata.get("samples", trainer.step * trainer.config.batch))  # the first runs lack it
+
+
+def check_model(trainer: Trainer, config: str, path: Path) -> None:
+    """Raise InputError, with the names of the settings, unless the checkpoint is of the trainer's model."""
+    saved, wanted = (to_dict(x) for x in (model_from_dict(json.loads(config)), trainer.model.config))
+    different = [f"{key} = {saved[key]!r}" for key in saved if saved[key] != wanted[key]]
+    if different:
+        raise InputError(
+            f"{path} is of another model: {', '.join(different)}", "resume with the settings that the run began with"
+        )
+
+
+def restore(trainer: Trainer, tensors: dict[str, Tensor]) -> None:
+    """Put saved tensors into the model, its average and the optimiser."""
     for prefix, module in (("model.", trainer.model), ("ema.", trainer.ema.module)):
         state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
         module.load_state_dict(state)
     for name, parameter in trainer.model.named_parameters():
         if f"optimizer.step.{name}" in tensors:
-            state = {key: tensors[f"optimizer.{key}.{name}"].to(parameter.device) for key in MOMENTS}
-            layout = {key: state[key].to(memory_format=torch.preserve_format) for key in MOMENTS}
-            for key in MOMENTS[1:]:
-                layout[key] = torch.empty_like(parameter).copy_(state[key])
-            trainer.optimizer.state[parameter] = layout
-    trainer.step = int(metadata["step"])
+            step, *moments = (tensors[f"optimizer.{key}.{name}"].to(parameter.device) for key in MOMENTS)
+            # as the optimiser makes them, with the parameter's order in memory
+            moments = [torch.empty_like(parameter).copy_(moment) for moment in moments]
+            trainer.optimizer.state[parameter] = dict(zip(MOMENTS, (step, *moments), strict=True))
 
 
 @contextmanager
 def hold(run: Path) -> Iterator[None]:
-    """Own a run folder while training; InputError names the process that holds it already."""
+    """Own a run folder while training; InputError names the process that holds it already.
+
+    The lock is the process's own: it ends with it, however that ends, even while loader processes live on.
+    """
     run.mkdir(parents=True, exist_ok=True)
     with (run / ".lock").open("a+", encoding="utf-8") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             file.seek(0)
             holder = file.read().strip() or "another process"
-            raise InputError(f"{run} is being trained by {holder}", "choose another --out") from error
+            raise InputError(f"{run} is being trained by {holder}", "wait for it, or choose another --out") from error
         file.truncate(0)
-        file.write(f"process {os.getpid()}")
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()
         yield

@@ -1,10 +1,11 @@
 """`train`: a run from its settings to its weights."""
 
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from types import FrameType
@@ -15,42 +16,28 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from animask.config import ModelConfig, TrainConfig
-from animask.datasets import Batch, Numbers, Pairs, collate, open_pairs
-from animask.devices import pick_precision
-from animask.errors import AnimaskError, InputError
-from animask.losses import make_loss
-from animask.model import Animator
-from animask.training.checkpoints import CHECKPOINT, hold, load_checkpoint, save_checkpoint
-from animask.training.logs import Log, judge_masks, write_toml
-from animask.training.previews import Cases, held_out, sheet, validate
-from animask.training.ranks import Ranks, join
+from animask.datasets import Batch, Numbers, Pairs, collate
+from animask.errors import AnimaskError
+from animask.training.checkpoints import SMALLER, hold, save_checkpoint
+from animask.training.logs import Log, Progress, Report, describe, judge_masks
+from animask.training.previews import Cases, sheet, validate
+from animask.training.ranks import join
+from animask.training.starting import Run, set_up
 from animask.training.trainer import MEASURES, Trainer
-from animask.weights import WEIGHTS, fetch_vgg19, load_model, save_model
+from animask.weights import WEIGHTS, save_model
 
-Report = Callable[[str], None]
+ENDINGS = ("", "time limit", "interrupted", "terminated")  # why a run ends early; the highest of all ranks counts
+SIGNALS = {signal.SIGINT: ENDINGS.index("interrupted"), signal.SIGTERM: ENDINGS.index("terminated")}
 
-
-@dataclass(frozen=True)
-class Run:
-    """Where a run takes its data from and where it leaves its files.
-
-    dataset: vox, taichi, bair, toons or a folder. data: its folder, else it is looked for. init: weights to start
-    from. time_limit: minutes after which the run saves and ends. limit_videos: clips that are used at most.
-    """
-
-    out: Path
-    dataset: str
-    data: Path | None = None
-    device: str = "auto"
-    init: str | None = None
-    resume: bool = False
-    time_limit: float | None = None
-    limit_videos: int | None = None
+Show = Callable[[Progress], None]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: "finished", "time limit" or "interrupted"; its last figures; samples/s and GPU memory in MB."""
+    """How a run ended: "finished", "time limit", "interrupted" or "terminated"; its last figures, speed and memory.
+
+    weights: their path, empty on ranks that do not lead. memory_mb: of the GPU, 0 without one.
+    """
 
     ended: str
     step: int
@@ -60,17 +47,56 @@ class Outcome:
     memory_mb: float
 
 
+def train(
+    model_config: ModelConfig,
+    config: TrainConfig,
+    run: Run,
+    report: Report = print,
+    show: Show | None = None,
+) -> Outcome:
+    """Train the four networks; leaves weights, checkpoints, log and previews in run.out.
+
+    report: takes lines for people. show: takes the progress every config.log_every steps; without it, report gets a
+    line. Ctrl-C and SIGTERM save and end the run; so does the time limit. Raises InputError for data or settings that
+    do not fit, MissingError for networks that are not there, AnimaskError for figures that are not finite (the last
+    good checkpoint stays).
+    """
+    started = time.monotonic()
+    ranks = join(run.device)
+    talk = report if ranks.leads else lambda text: None
+    try:
+        with ExitStack() as stack:
+            with ranks.in_turn():
+                if ranks.leads:
+                    stack.enter_context(hold(run.out))
+                trainer, pairs, cases = set_up(model_config, config, run, ranks, talk)
+            log = Log(run.out, trainer.step, talk) if ranks.leads else None
+            if log:
+                stack.callback(log.close)
+            signals = stack.enter_context(catch_signals())
+            loop = Loop(trainer, run, cases, log, talk, show or (lambda progress: talk(describe(progress))), started)
+            return loop.go(pairs, signals)
+    finally:
+        ranks.leave()
+
+
 @contextmanager
 def catch_signals() -> Iterator[list[int]]:
-    """A list that is not empty once Ctrl-C or SIGTERM came, so that a step is never cut in two."""
+    """A list that is not empty once Ctrl-C or SIGTERM came, so that a step is never cut in two; the second Ctrl-C cuts.
+
+    Only the main thread gets signals; elsewhere the list stays empty.
+    """
     caught: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
-        if caught:
+        if caught and number == signal.SIGINT:
             raise KeyboardInterrupt
         caught.append(number)
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    if threading.current_thread() is not threading.main_thread():
+        yield caught
+        return
+    before = {number: signal.signal(number, note) for number in SIGNALS}
     try:
         yield caught
     finally:
@@ -78,195 +104,144 @@ def catch_signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def train(model_config: ModelConfig, config: TrainConfig, run: Run, report: Report = print) -> Outcome:
-    """Train the four networks; leaves weights, checkpoints, log and previews in run.out.
-
-    report: takes lines for people. Ctrl-C and SIGTERM save and end the run. Raises InputError for data or settings
-    that do not fit, MissingError for a perceptual network that is not there, AnimaskError for figures that are not
-    finite (the last good checkpoint stays).
-    """
-    if (run.out / CHECKPOINT).exists() and not run.resume:
-        raise InputError(f"{run.out} holds a run already", "continue it with --resume, or choose another --out")
-    ranks = join(run.device)
-    talk = report if ranks.leads else lambda text: None
-    precision = pick_precision(config.precision, ranks.device.type).name
-    config = replace(config, precision=precision)  # type: ignore[arg-type]
-    try:
-        with hold(run.out) if ranks.leads else nothing(), catch_signals() as signals:
-            pairs, test = open_pairs(run.dataset, run.data, model_config, config, run.limit_videos, talk)
-            trainer = build(model_config, config, run, pairs, ranks, talk)
-            return loop(trainer, run, pairs, held_out(test), signals, talk)
-    finally:
-        ranks.leave()
-
-
-@contextmanager
-def nothing() -> Iterator[None]:
-    """A context without effect, for ranks that do not lead."""
-    yield
-
-
-def build(
-    model_config: ModelConfig, config: TrainConfig, run: Run, pairs: Pairs, ranks: Ranks, report: Report
-) -> Trainer:
-    """The trainer at its first step: fresh, from weights, or from the checkpoint of an earlier part of the run."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        model = Animator(model_config)
-    if run.init:
-        start = load_model(run.init)
-        different = [
-            key
-            for key, value in model.state_dict().items()
-            if start.state_dict().get(key, value[:0]).shape != value.shape
-        ]
-        if different or len(start.state_dict()) != len(model.state_dict()):
-            raise InputError(
-                f"{run.init} has another architecture than the settings", f"its preset is {start.config.preset}"
-            )
-        model.load_state_dict(start.state_dict())
-    state = fetch_vgg19() if config.perceptual == "vgg19" else None
-    report(f"reconstruction loss: {LOSSES[config.perceptual]}")
-    loss = make_loss(config.perceptual, config.perceptual_layers, config.scales, state)
-    epoch = max(1, len(pairs) // (config.batch * ranks.world))
-    trainer = Trainer(model, loss, config, epoch, ranks)
-    if run.resume:
-        load_checkpoint(trainer, run.out)
-        report(f"resumed at step {trainer.step}")
-    if ranks.leads:
-        write_toml(run.out / "config.toml", run.dataset, model_config, config)
-    return trainer
-
-
-LOSSES = {
-    "vgg19": "VGG-19 with ImageNet weights",
-    "random": "VGG-19 with fixed-seed random weights, plus L1 (no ImageNet weights)",
-    "pixels": "multi-scale L1 of pixels and gradients (no perceptual network)",
-}
-
-
 def stream(trainer: Trainer, pairs: Pairs) -> Iterator[Batch]:
-    """Batches of this rank from the trainer's step on, without end."""
+    """Batches of this rank from the trainer's position on, without end."""
     config, ranks = trainer.config, trainer.ranks
-    workers = config.workers
     loader = DataLoader(
         pairs,
         batch_size=config.batch,
-        sampler=Numbers(trainer.step * config.batch * ranks.world, ranks.rank, ranks.world),
+        sampler=Numbers(trainer.samples, ranks.rank, ranks.world),
         collate_fn=collate,
-        num_workers=workers,
+        num_workers=config.workers,
         pin_memory=ranks.device.type == "cuda",
-        persistent_workers=workers > 0,
-        prefetch_factor=4 if workers else None,
-        worker_init_fn=single_thread,
+        prefetch_factor=4 if config.workers else None,
+        worker_init_fn=calm,
     )
     return iter(loader)
 
 
-def single_thread(worker: int) -> None:
-    """Workers share the cores among themselves; Ctrl-C is for the main process."""
+def calm(worker: int) -> None:
+    """Loader processes share the cores among themselves, and leave signals to the main process, which ends them.
+
+    Both signals go to the whole group of processes; a loader that dies of one would take the run with it.
+    """
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
-def loop(trainer: Trainer, run: Run, pairs: Pairs, cases: Cases, signals: list[int], report: Report) -> Outcome:
-    """Steps until the end, the time limit or a signal; figures, previews and checkpoints on the way."""
-    config, ranks = trainer.config, trainer.ranks
-    log = Log(run.out) if ranks.leads else None
-    started, first, ended = time.monotonic(), trainer.step, "finished"
-    figures: dict[str, float] = {}
-    pending: list[Tensor] = []
-    batches = stream(trainer, pairs)
-    while trainer.step < trainer.total:
-        pending.append(trainer.learn(next(batches)))
-        step = trainer.step
-        if step % config.log_every == 0 or step == trainer.total:
-            figures |= summarise(trainer, pending, started, first)
-            pending = []
-            note(log, step, figures, trainer.total, report)
-        if step % config.preview_every == 0 and log:
-            figures |= preview(trainer, cases, log, report)
-        late = run.time_limit is not None and time.monotonic() - started > 60 * run.time_limit
-        if ranks.any(bool(signals) or late):
-            ended = "interrupted" if signals else "time limit"
-            break
-        if step % config.save_every == 0 and ranks.leads:
-            save_checkpoint(trainer, run.out)
-    if log:
-        figures |= preview(trainer, cases, log, report)
-        save_checkpoint(trainer, run.out)
-        save_weights(trainer, run, figures)
-        log.close()
-    ranks.wait()
-    return outcome(trainer, run, ended, figures, started, first)
+@dataclass
+class Loop:
+    """The steps of a run, with figures, previews and checkpoints on the way. log: on the leading rank only."""
 
+    trainer: Trainer
+    run: Run
+    cases: Cases | None
+    log: Log | None
+    report: Report
+    show: Show
+    started: float
+    figures: dict[str, float] = field(default_factory=dict)
 
-def summarise(trainer: Trainer, pending: list[Tensor], started: float, first: int) -> dict[str, float]:
-    """The means of the last steps over all ranks, by name; AnimaskError if they are not finite."""
-    means = trainer.ranks.mean(torch.stack(pending).mean(0)).tolist()
-    values = dict(zip(MEASURES, means, strict=True))
-    if not all(abs(value) < float("inf") for value in means):  # NaN compares false
-        bad = next(name for name, value in values.items() if not abs(value) < float("inf"))
-        raise AnimaskError(
-            f"{bad} is not finite at step {trainer.step}; the last good checkpoint is kept",
-            "try a smaller --lr or --precision fp32, then --resume",
+    def go(self, pairs: Pairs, signals: list[int]) -> Outcome:
+        """Steps until the end, the time limit or a signal; saves, whichever it is."""
+        trainer, config = self.trainer, self.trainer.config
+        self.begun, self.first = time.monotonic(), trainer.samples
+        pending: list[Tensor] = []
+        batches, ending = stream(trainer, pairs), 0
+        while trainer.step < trainer.total and not ending:
+            pending.append(trainer.learn(next(batches)))
+            if trainer.step % config.log_every == 0 or trainer.step == trainer.total:
+                self.note(pending)
+                pending = []
+            if trainer.step % config.preview_every == 0:
+                self.preview()
+            if trainer.step % config.save_every == 0:
+                self.save()
+            ending = trainer.ranks.highest(self.ending(signals))
+        if trainer.step % config.preview_every:
+            self.preview()
+        self.save()
+        self.save_weights()
+        return self.outcome(ENDINGS[ending] or "finished")
+
+    def ending(self, signals: list[int]) -> int:
+        """Why the run should end now, as an index into ENDINGS; 0 if it should not."""
+        limit = self.run.time_limit
+        late = limit is not None and time.monotonic() - self.started > 60 * limit
+        return max([ENDINGS.index("time limit") * late, *(SIGNALS[signal.Signals(number)] for number in signals)])
+
+    def note(self, pending: list[Tensor]) -> None:
+        """The means of the last steps over all ranks to the log and to people; AnimaskError if not finite."""
+        trainer = self.trainer
+        means = trainer.ranks.mean(torch.stack(pending).mean(0))
+        values = dict(zip(MEASURES, means.tolist(), strict=True))
+        if not means.isfinite().all():
+            if not self.log:
+                raise SystemExit(AnimaskError.exit_code)  # all ranks stop, and the leading one says why
+            bad = next(name for name, finite in zip(MEASURES, means.isfinite().tolist(), strict=True) if not finite)
+            words = f"{bad} is not finite at step {trainer.step}; the last good checkpoint is kept"
+            raise AnimaskError(words, SMALLER)
+        values |= {"lr": trainer.lr(), "samples_per_second": self.pace()}
+        self.figures |= values
+        if self.log:
+            self.log.figures(trainer.step, values)
+            left = (trainer.total - trainer.step) * trainer.config.batch * trainer.ranks.world / self.pace()
+            self.show(Progress(trainer.step, trainer.total, self.figures, left))
+
+    def pace(self) -> float:
+        """Samples per second of all ranks since the first step of this part of the run."""
+        return (self.trainer.samples - self.first) / max(1e-9, time.monotonic() - self.begun)
+
+    def preview(self) -> None:
+        """Held-out figures and a sheet of the averaged model, in eval mode; a word on dark masks."""
+        if not self.log or not self.cases:
+            return
+        model, step = self.trainer.ema.module, self.trainer.step
+        try:
+            values = validate(model, self.cases, self.trainer.device)
+            self.log.picture(step, sheet(model, self.cases))
+        except FloatingPointError as error:
+            raise AnimaskError(f"{error} at step {step}; the last good checkpoint is kept", SMALLER) from error
+        self.log.figures(step, values)
+        self.figures |= values
+        copied = values["val_l1_copy"]
+        self.report(
+            f"held-out L1: coarse {values['val_l1_c']:.4f}, final {values['val_l1_f']:.4f}, copying the source "
+            f"{copied:.4f} (ratio {values['val_l1_f'] / max(copied, 1e-9):.2f})"
         )
-    seconds = time.monotonic() - started
-    samples = (trainer.step - first) * trainer.config.batch * trainer.ranks.world
-    return {**values, "lr": trainer.lr(), "samples_per_second": samples / seconds, "seconds": seconds}
+        if "mask_mean" in self.figures and (word := judge_masks(step, self.figures["mask_mean"])):
+            self.report(word)
 
+    def save(self) -> None:
+        """A checkpoint, on the leading rank."""
+        if self.log:
+            save_checkpoint(self.trainer, self.run.out)
 
-def note(log: Log | None, step: int, figures: dict[str, float], total: int, report: Report) -> None:
-    """Figures to the log and to people, with a word on dark masks."""
-    if log is None:
-        return
-    log.figures(step, figures)
-    rate = figures["samples_per_second"]
-    left = figures["seconds"] / step * (total - step)
-    shown = "  ".join(f"{name} {figures[name]:.4f}" for name in ("loss", "l1_c", "l1_f", "l1_copy"))
-    masks = f"mask {figures['mask_mean']:.3f}±{figures['mask_spread']:.3f} motion {figures['mask_motion']:.3f}"
-    report(f"step {step}/{total}  {shown}  {masks}  {rate:.1f} samples/s  {left / 60:.0f} min left")
-    if word := judge_masks(step, figures["mask_mean"]):
-        report(word)
+    def save_weights(self) -> None:
+        """The averaged model as fp16 weights, with its origin in the metadata; on the leading rank."""
+        trainer, figures = self.trainer, self.figures
+        if not self.log:
+            return
+        about = {
+            "dataset": Path(self.run.dataset).name,
+            "steps": str(trainer.step),
+            "loss": trainer.config.perceptual,
+            "date": date.today().isoformat(),
+            **{key: f"{figures[key]:.5f}" for key in ("val_l1_f", "val_l1_copy")},
+        }
+        save_model(trainer.ema.module, self.run.out / WEIGHTS, about)
 
-
-def preview(trainer: Trainer, cases: Cases, log: Log, report: Report) -> dict[str, float]:
-    """Held-out figures and a sheet of the averaged model, in eval mode."""
-    model = trainer.ema.module
-    values = validate(model, cases, trainer.device)
-    log.figures(trainer.step, values)
-    log.picture(trainer.step, sheet(model, cases))
-    ratio = values["val_l1_f"] / max(values["val_l1_copy"], 1e-9)
-    report(
-        f"held-out L1: coarse {values['val_l1_c']:.4f}, final {values['val_l1_f']:.4f}, "
-        f"copying the source {values['val_l1_copy']:.4f} (ratio {ratio:.2f})"
-    )
-    return values
-
-
-def save_weights(trainer: Trainer, run: Run, figures: dict[str, float]) -> None:
-    """The averaged model as fp16 weights, with its origin in the metadata."""
-    about = {
-        "dataset": Path(run.dataset).name,
-        "steps": str(trainer.step),
-        "loss": trainer.config.perceptual,
-        "date": date.today().isoformat(),
-        "val_l1": f"{figures['val_l1_f']:.5f}",
-        "val_l1_copy": f"{figures['val_l1_copy']:.5f}",
-    }
-    save_model(trainer.ema.module, run.out / WEIGHTS, about)
-
-
-def outcome(trainer: Trainer, run: Run, ended: str, figures: dict[str, float], started: float, first: int) -> Outcome:
-    """The summary of a run."""
-    cuda = trainer.device.type == "cuda"
-    samples = (trainer.step - first) * trainer.config.batch * trainer.ranks.world
-    return Outcome(
-        ended=ended,
-        step=trainer.step,
-        weights=str(run.out / WEIGHTS),
-        figures=figures,
-        samples_per_second=samples / max(1e-9, time.monotonic() - started),
-        memory_mb=torch.cuda.max_memory_allocated() / 1e6 if cuda else 0.0,
-    )
+    def outcome(self, ended: str) -> Outcome:
+        """The summary of a run."""
+        trainer = self.trainer
+        cuda = trainer.device.type == "cuda"
+        return Outcome(
+            ended=ended,
+            step=trainer.step,
+            weights=str(self.run.out / WEIGHTS) if self.log else "",
+            figures=self.figures,
+            samples_per_second=self.pace(),
+            memory_mb=torch.cuda.max_memory_allocated() / 1e6 if cuda else 0.0,
+        )

@@ -1,17 +1,35 @@
 """One process or many (torchrun): who am I, how gradients and batch statistics are shared."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, distributed, nn
-from torch.distributed.nn.functional import all_reduce
 from torch.nn.parallel import DistributedDataParallel
 
 from animask.devices import pick_device
+from animask.errors import AnimaskError
 from animask.model import Animator
+
+PATIENCE = timedelta(hours=12)  # others wait while the first rank decodes a data set
+
+
+class SumOverRanks(torch.autograd.Function):
+    """The sum of a tensor over all ranks; every rank's loss depends on it, so its gradient is summed as well."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.clone()
+        distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return SumOverRanks.forward(ctx, gradients[0].contiguous())
 
 
 class SyncBatchNorm(nn.BatchNorm2d):
@@ -20,16 +38,16 @@ class SyncBatchNorm(nn.BatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return super().forward(x)
-        y = x.float()
-        sums = torch.stack((y.mean((0, 2, 3)), (y * y).mean((0, 2, 3))))
-        mean, square = all_reduce(sums) / distributed.get_world_size()
-        var = square - mean * mean
+        world, y = distributed.get_world_size(), x.float()
+        n = world * x.numel() // x.shape[1]
+        mean = SumOverRanks.apply(y.mean((0, 2, 3))) / world
+        y = y - mean.view(1, -1, 1, 1)
+        var = SumOverRanks.apply((y * y).mean((0, 2, 3))) / world  # of the centred values: nothing cancels
         with torch.no_grad():
-            n = x.numel() // x.shape[1] * distributed.get_world_size()
             self.running_mean.lerp_(mean, self.momentum)  # type: ignore[union-attr, arg-type]
             self.running_var.lerp_(var * n / (n - 1), self.momentum)  # type: ignore[union-attr, arg-type]
             self.num_batches_tracked.add_(1)  # type: ignore[union-attr]
-        y = (y - mean.view(1, -1, 1, 1)) * torch.rsqrt(var + self.eps).view(1, -1, 1, 1)
+        y = y * torch.rsqrt(var + self.eps).view(1, -1, 1, 1)
         if self.affine:
             y = y * self.weight.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)
         return y.to(x.dtype)
@@ -48,11 +66,12 @@ def replace_norms(module: nn.Module) -> None:
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among its equals: number `rank` of `world`, computing on `device`."""
+    """This process among its equals: number `rank` of `world`, `local` of its machine, computing on `device`."""
 
     device: torch.device
     rank: int = 0
     world: int = 1
+    local: int = 0
 
     @property
     def leads(self) -> bool:
@@ -72,26 +91,46 @@ class Ranks:
         if self.world == 1:
             return model
         ids = [self.device] if self.device.type == "cuda" else None
-        return DistributedDataParallel(model, device_ids=ids, broadcast_buffers=False)
+        return DistributedDataParallel(model, device_ids=ids)
 
-    def any(self, flag: bool) -> bool:
-        """Whether the flag is set on any rank, so that all stop at the same step."""
+    def highest(self, code: int) -> int:
+        """The highest of the codes of all ranks, so that all do the same; the processes meet, no GPU is waited for."""
         if self.world == 1:
-            return flag
-        value = torch.tensor(float(flag), device=self.device)
-        distributed.all_reduce(value)
-        return bool(value.item())
+            return code
+        value = torch.tensor(code)
+        distributed.all_reduce(value, distributed.ReduceOp.MAX)
+        return int(value)
 
     def mean(self, values: Tensor) -> Tensor:
-        """The mean over the ranks of one tensor."""
+        """The mean over the ranks of one tensor, which is changed."""
         if self.world > 1:
             distributed.all_reduce(values)
         return values / self.world
 
-    def wait(self) -> None:
-        """Until all ranks are here."""
-        if self.world > 1:
-            distributed.barrier()
+    @contextmanager
+    def in_turn(self) -> Iterator[None]:
+        """The first rank of every machine goes before the others, so that caches are filled once.
+
+        Where one of the first fails, it raises, and all others end with its exit code.
+        """
+        if self.local:
+            self.end_with(0)
+        code = 1
+        try:
+            yield
+            code = 0
+        except AnimaskError as error:
+            code = error.exit_code
+            raise
+        finally:
+            if not self.local:
+                self.end_with(code)
+
+    def end_with(self, code: int) -> None:
+        """Meet the other ranks, and raise SystemExit if one of them, but not this, has failed."""
+        worst = self.highest(code)
+        if worst and not code:
+            raise SystemExit(worst)
 
     def leave(self) -> None:
         """The last call of a rank."""
@@ -100,13 +139,18 @@ class Ranks:
 
 
 def join(device: str) -> Ranks:
-    """The ranks that torchrun started, or one alone; nccl between GPUs, gloo between CPUs."""
+    """The ranks that torchrun started, or one alone; nccl between GPUs, gloo between processes.
+
+    Raises InputError for a device that is not there.
+    """
     name = pick_device(device).name
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         return Ranks(torch.device(name))
+    local = int(os.environ["LOCAL_RANK"])
     if name == "cuda":
-        name = f"cuda:{os.environ['LOCAL_RANK']}"
+        name = f"cuda:{local}"
         torch.cuda.set_device(name)
-    distributed.init_process_group("nccl" if name.startswith("cuda") else "gloo", timeout=timedelta(hours=2))
-    return Ranks(torch.device(name), distributed.get_rank(), world)
+    backend = "cpu:gloo,cuda:nccl" if name.startswith("cuda") else "gloo"
+    distributed.init_process_group(backend, timeout=PATIENCE)
+    return Ranks(torch.device(name), distributed.get_rank(), world, local)

@@ -47,9 +47,10 @@ class Average:
 
 
 class Trainer:
-    """The networks, their average, the optimiser, and the number of steps done.
+    """The networks, their average, the optimiser, and how far they are.
 
     epoch: steps that make an epoch, unless config.steps sets their number, which then stand for config.epochs.
+    step: steps done. samples: of the data set, drawn by all ranks together.
     """
 
     def __init__(self, model: Animator, loss: Reconstruction, config: TrainConfig, epoch: int, ranks: Ranks) -> None:
@@ -60,25 +61,28 @@ class Trainer:
         self.ema = Average(self.model, config.ema)
         betas = (config.beta1, config.beta2)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.lr, betas=betas, fused=True)
-        self.step = 0
+        self.step = self.samples = 0
         self.total = config.steps or config.epochs * epoch
         self.forward: Callable[..., Trace] | None = None
 
+    def reached(self, epoch: float) -> bool:
+        """Whether this many epochs are done; products, because a quotient may fall just short of an epoch."""
+        return self.step * self.config.epochs >= epoch * self.total
+
     def lr(self) -> float:
         """The learning rate of the present step: warm-up, then ×0.1 decays or a cosine to zero."""
-        config, done = self.config, self.step / self.total
+        config = self.config
         rate = config.lr * min(1.0, (self.step + 1) / max(1, config.warmup))
         if config.schedule == "cosine":
-            return rate * (1 + math.cos(math.pi * done)) / 2
-        return rate * 0.1 ** sum(done * config.epochs >= epoch for epoch in config.decay)
+            return rate * (1 + math.cos(math.pi * self.step / self.total)) / 2
+        return rate * 0.1 ** sum(map(self.reached, config.decay))
 
     def enter(self) -> Callable[..., Trace]:
         """Let r and h learn from their epochs on; wraps the model for the ranks again when that changes."""
-        done = self.step / self.total * self.config.epochs
         starts = ((self.model.r, self.config.r_start), (self.model.h, self.config.h_start))
-        changed = [network for network, start in starts if (done >= start) != learns(network)]
-        for network, start in starts:
-            network.requires_grad_(done >= start)
+        changed = [network for network, start in starts if learns(network) != self.reached(start)]
+        for network in changed:
+            network.requires_grad_(not learns(network))
         if self.forward is None or changed:
             self.forward = self.ranks.wrap(self.model)
             if self.config.compile:
@@ -87,24 +91,33 @@ class Trainer:
 
     def learn(self, batch: Batch) -> Tensor:
         """One step on uint8 frames; returns MEASURES as one tensor on the device, without waiting for it."""
-        config, forward = self.config, self.enter()
+        forward = self.enter()
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr()
-        generator = torch.Generator(self.device)
-        generator.manual_seed((config.seed * 1_000_003 + self.step) * self.ranks.world + self.ranks.rank)
-        s, d, target = (x.to(self.device, non_blocking=True).float() / 255 for x in batch)
-        d = augment(d, generator)
-        if config.jitter == "all":
-            s, target = augment(torch.cat((s, target), dim=3), generator).chunk(2, dim=3)  # one draw for the pair
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+        generator = torch.Generator(self.device).manual_seed(self.chance())
+        s, d, target = self.frames(batch, generator)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
             trace = forward(s, d, generator)
             losses = self.losses(trace, target)
         self.optimizer.zero_grad()
         losses[0].backward()
         self.optimizer.step()
         self.step += 1
+        self.samples += len(s) * self.ranks.world
         self.ema.update(self.model, self.step)
         return measure(trace, s, target, losses)
+
+    def chance(self) -> int:
+        """The seed of this step's draws on this rank; from the step alone, so that a resumed run draws the same."""
+        return (self.config.seed * 1_000_003 + self.step) * self.ranks.world + self.ranks.rank
+
+    def frames(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Source, driver A(d) and target on the device, float in [0, 1]; with jitter "all" the pair shares an A too."""
+        s, d, target = (x.to(self.device, non_blocking=True).float() / 255 for x in batch)
+        d = augment(d, generator)
+        if self.config.jitter == "all":
+            s, target = augment(torch.cat((s, target), dim=3), generator).chunk(2, dim=3)  # one draw for the pair
+        return s, d, target
 
     def losses(self, trace: Trace, target: Tensor) -> list[Tensor]:
         """The combined loss and its parts: loss, loss_c, loss_f, loss_mask."""

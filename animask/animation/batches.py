@@ -1,0 +1,174 @@
+"""Many sources, or a list of pairs: one model, one failure stops nothing else, several processes share the work."""
+
+import csv
+import logging
+import os
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+from torch import distributed
+
+from animask.animation.files import Job, Progress, Report, animate_file, is_there
+from animask.animation.settings import Settings
+from animask.animation.studio import Studio
+from animask.errors import AnimaskError, InputError
+
+log = logging.getLogger(__name__)
+
+SUFFIX = ".mp4"  # of outputs that only a folder is given for
+MAX_BYTES = 1 << 24  # of a list of pairs
+PARTS = ("made", "skipped", "failed")
+PATIENCE = timedelta(days=30)  # for the slowest of several processes
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A job that failed, and why; the exit code that it would have had alone."""
+
+    source: str
+    driver: str
+    output: str
+    error: str
+    hint: str
+    exit_code: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What became of many jobs: reports of those done, outputs that were there already, and failures."""
+
+    made: list[Report] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    failed: list[Failure] = field(default_factory=list)
+
+
+def list_jobs(sources: Sequence[Path], driver: Path, folder: Path) -> list[Job]:
+    """One job a source, into `folder`: NAME.mp4 of the source NAME.png, NAME-2.mp4 for the second of that name."""
+    jobs: list[Job] = []
+    taken: set[str] = set()
+    for source in sources:
+        name, number = source.stem, 1
+        while name.lower() in taken:  # some file systems take a.mp4 and A.mp4 for the same
+            number += 1
+            name = f"{source.stem}-{number}"
+        taken.add(name.lower())
+        jobs.append(Job(source, driver, folder / f"{name}{SUFFIX}"))
+    return jobs
+
+
+def read_pairs(path: Path, folder: Path | None = None) -> list[Job]:
+    """The jobs in a CSV with the columns source, driver and, if there, output.
+
+    Sources and drivers are paths as on the command line; outputs lie in `folder`, if given. Without an output, it is
+    SOURCE--DRIVER.mp4. Raises InputError for a file that is no such CSV, with the line.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise InputError(f"{path} is larger than {MAX_BYTES >> 20} MiB")
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    reader = csv.DictReader(text.splitlines(), strict=True)
+    jobs = []
+    try:
+        for missing in {"source", "driver"} - set(reader.fieldnames or ()):
+            raise InputError(f"{path} has no column {missing}", "the columns are source,driver,output")
+        for row in reader:
+            source, driver = Path(row["source"] or ""), Path(row["driver"] or "")
+            if not source.name or not driver.name:
+                raise InputError(f"{path}, line {reader.line_num}, names no source or no driver")
+            output = Path(row.get("output") or f"{source.stem}--{driver.stem}{SUFFIX}")
+            jobs.append(Job(source, driver, output if folder is None else folder / output))
+    except csv.Error as error:
+        raise InputError(f"{path}, line {reader.line_num}, is no CSV: {error}") from error
+    if not jobs:
+        raise InputError(f"{path} lists no pairs")
+    return jobs
+
+
+def check_jobs(jobs: Sequence[Job]) -> None:
+    """Raise InputError where two jobs would write the same file, or one would write over an input of another."""
+    inputs = {path.resolve() for job in jobs for path in job[:2]}
+    seen: set[Path] = set()
+    for job in jobs:
+        output = job.output.resolve()
+        if output in seen:
+            raise InputError(f"two results would be {job.output}", "give them different names")
+        if output in inputs:
+            raise InputError(f"{job.output} is an input", "choose another name for the output")
+        seen.add(output)
+
+
+def animate_many(
+    jobs: Sequence[Job],
+    settings: Settings | None = None,
+    skip_existing: bool = False,
+    progress: Progress | None = None,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Summary:
+    """Do the jobs one after the other with one model; what fails is in the summary, and the rest goes on.
+
+    skip_existing: leave alone what is there. progress: as in `animate_file`, for every job. tell: gets a line when a
+    job ends. Under torchrun each of its processes does its share on a GPU of its own; all get the same summary.
+    Raises InputError for outputs in conflict, MissingError where the weights are not there.
+    """
+    check_jobs(jobs)
+    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    settings = settings or Settings()
+    studio = Studio(replace(settings, device=local_device(settings.device)))
+    summary = Summary()
+    share = list(enumerate(jobs, 1))[rank::world]
+    todo = [(number, job) for number, job in share if not (skip_existing and is_there(job.output))]
+    summary.skipped.extend(str(job.output) for number, job in share if (number, job) not in todo)
+    if todo:  # weights that are missing fail all jobs alike
+        log.info("process %d of %d: %d jobs on %s", rank + 1, world, len(todo), studio.device)
+    for number, job in todo:
+        outcome = attempt(job, studio, progress, tell)
+        label = f"{number}/{len(jobs)} {job.output}"
+        if isinstance(outcome, Report):
+            summary.made.append(outcome)
+            tell(f"{label}: {outcome.frames} frames, {outcome.seconds:.1f} s")
+        else:
+            summary.failed.append(outcome)
+            tell(f"{label}: failed: {outcome.error}")
+    return gather(summary, world)
+
+
+def attempt(job: Job, studio: Studio, progress: Progress | None, tell: Callable[[str], None]) -> Report | Failure:
+    """One job; its failure is returned, and of one that nobody foresaw the traceback is told."""
+    try:
+        job.output.parent.mkdir(parents=True, exist_ok=True)
+        return animate_file(*job, progress=progress, studio=studio)
+    except AnimaskError as error:
+        reason, hint, code = error.message, error.hint, error.exit_code
+    except Exception as error:
+        tell(traceback.format_exc())
+        reason, hint, code = f"{type(error).__name__}: {error}", "", 1
+    return Failure(str(job.source), str(job.driver), str(job.output), reason, hint, code)
+
+
+def local_device(name: str) -> str:
+    """The device of this process: of several on one machine each gets its own GPU."""
+    number = os.environ.get("LOCAL_RANK", "0")
+    if name in ("auto", "cuda") and torch.cuda.device_count() > 1:
+        return f"cuda:{int(number) % torch.cuda.device_count()}"
+    return name
+
+
+def gather(summary: Summary, world: int) -> Summary:
+    """The summaries of all processes as one, in each of them, once all are done.
+
+    Without it, torchrun would end the others when the first one with a failure exits.
+    """
+    if world == 1 or "MASTER_ADDR" not in os.environ:
+        return summary
+    distributed.init_process_group("gloo", timeout=PATIENCE)
+    parts: list[Summary] = [summary] * world
+    distributed.all_gather_object(parts, summary)
+    distributed.destroy_process_group()
+    made, skipped, failed = ([item for part in parts for item in getattr(part, name)] for name in PARTS)
+    return Summary(made, skipped, failed)

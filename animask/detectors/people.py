@@ -1,0 +1,191 @@
+"""Detectors of people from other packages (the extra `eval`): thin, and exact on what to do when one is missing."""
+
+import hashlib
+import sys
+import warnings
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from animask.errors import MissingError
+from animask.images import to_images
+from animask.metrics import KeyPoints
+
+FACE_POINTS, BODY_JOINTS = 68, 18
+SHOULDERS = [5, 6]  # of the 17 joints of COCO
+PERSON_SCORE = 0.5  # below: nobody is there
+JOINT_SCORE = 2.0  # of the heat map's peak; Detectron draws joints from 2 on
+ARCFACE_NUMBERS = 512
+HUB = "~/.cache/torch/hub/checkpoints"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a network of another package comes from: what it is, the package, its file, and how to place that."""
+
+    network: str
+    module: str
+    package: str
+    file: str
+    source: str
+    folder: str
+
+
+FACES = Origin(
+    "face-alignment 2D FAN-4, 68 points",
+    "face_alignment",
+    "face-alignment",
+    "2DFAN4-11f355bf06.pth.tar",
+    "https://www.adrianbulat.com/downloads/python-fan (with s3fd-619a316812.pth)",
+    HUB,
+)
+ARCFACE = Origin(
+    "insightface buffalo_l: ArcFace, 512 numbers, 5-point aligned 112² crops",
+    "insightface.app",
+    "insightface",
+    "w600k_r50.onnx",
+    "https://github.com/deepinsight/insightface/releases/tag/model-zoo (buffalo_l.zip, unpacked)",
+    "~/.insightface/models/buffalo_l",
+)
+BODIES = Origin(
+    "torchvision Keypoint R-CNN, 17 joints of COCO and the neck between the shoulders",
+    "torchvision.models.detection",
+    "torchvision",
+    "keypointrcnn_resnet50_fpn_coco-fc266e95.pth",
+    "https://download.pytorch.org/models",
+    HUB,
+)
+LPIPS = Origin(
+    "lpips 0.1, AlexNet",
+    "lpips",
+    "lpips",
+    "alexnet-owt-7be5be79.pth",
+    "https://download.pytorch.org/models",
+    HUB,
+)
+
+
+def import_package(origin: Origin) -> ModuleType:
+    """The module of another package; MissingError where it is not installed."""
+    try:
+        return import_module(origin.module)
+    except ImportError as error:
+        hint = f"install it: pip install {origin.package}, or animask with its extra: pip install -e '.[eval]'"
+        raise MissingError(f"the package {origin.package} ({origin.network}) is not installed", hint) from error
+
+
+def open_network(origin: Origin, make: Callable[[], Any]) -> Any:
+    """What `make` returns; MissingError with the file, its source and its place where it cannot be had.
+
+    The packages fetch their networks on first use; what they print goes to stderr.
+    """
+    try:
+        with redirect_stdout(sys.stderr):
+            return make()
+    except (OSError, RuntimeError) as error:
+        hint = f"get {origin.file} from {origin.source} and put it into {origin.folder}"
+        raise MissingError(f"the network {origin.file} of {origin.package} could not be had", hint) from error
+
+
+def describe(origin: Origin) -> dict[str, str]:
+    """What a report says of a network of another package, with the hash of its file where that is found."""
+    path = Path(origin.folder).expanduser() / origin.file
+    digest = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "unknown"
+    package = f"{origin.package} {version(origin.package)}"
+    return {"network": origin.network, "package": package, "file": origin.file, "sha256": digest}
+
+
+class FaceKeyPoints:
+    """Frames (B, 3, H, W) in [0, 1] to the 68 points of the largest face, all visible, or none where none is found."""
+
+    def __init__(self, device: torch.device | str = "cpu") -> None:
+        package = import_package(FACES)
+        kind = package.LandmarksType.TWO_D
+
+        def make() -> Any:
+            return package.FaceAlignment(kind, device=str(device), flip_input=False, compile=False)
+
+        self.network = open_network(FACES, make)
+        self.about = describe(FACES)
+
+    def __call__(self, frames: Tensor) -> KeyPoints:
+        places = torch.full((len(frames), FACE_POINTS, 2), torch.nan)
+        for number, image in enumerate(to_images(frames)):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # "No faces were detected": that is counted
+                faces = self.network.get_landmarks_from_image(image)
+            if faces:
+                places[number] = torch.from_numpy(max(faces, key=lambda face: float(np.ptp(face, 0).prod()))[:, :2])
+        visible = ~places[:, :1, 0].isnan().expand(-1, FACE_POINTS)
+        return KeyPoints(places.to(frames.device), visible.to(frames.device))
+
+
+class ArcFace:
+    """Frames (B, 3, H, W) in [0, 1] to the embedding (B, 512), of length 1, of the largest face; NaN where none is."""
+
+    def __init__(self, device: torch.device | str = "cpu") -> None:
+        package = import_package(ARCFACE)
+        gpu = torch.device(device).index or 0 if torch.device(device).type == "cuda" else -1
+
+        def make() -> Any:
+            return package.FaceAnalysis(name="buffalo_l", allowed_modules=["detection", "recognition"])
+
+        self.network = open_network(ARCFACE, make)
+        self.network.prepare(ctx_id=gpu)
+        self.about = describe(ARCFACE)
+
+    def __call__(self, frames: Tensor) -> Tensor:
+        embeddings = torch.full((len(frames), ARCFACE_NUMBERS), torch.nan)
+        for number, image in enumerate(to_images(frames)):
+            faces = self.network.get(np.ascontiguousarray(image[..., ::-1]))  # it takes BGR
+            if faces:
+                largest = max(faces, key=lambda face: float(np.ptp(face.bbox.reshape(2, 2), 0).prod()))
+                embeddings[number] = torch.from_numpy(largest.normed_embedding)
+        return embeddings.to(frames.device)
+
+
+class BodyKeyPoints:
+    """Frames (B, 3, H, W) in [0, 1] to the 18 joints of the likeliest person; a joint is visible above a score."""
+
+    def __init__(self, device: torch.device | str = "cpu") -> None:
+        package = import_package(BODIES)
+        network = open_network(BODIES, lambda: package.keypointrcnn_resnet50_fpn(weights="DEFAULT"))
+        self.network = network.eval().to(device)
+        self.about = describe(BODIES)
+
+    @torch.inference_mode()
+    def __call__(self, frames: Tensor) -> KeyPoints:
+        places = torch.full((len(frames), BODY_JOINTS, 2), torch.nan, device=frames.device)
+        visible = torch.zeros(len(frames), BODY_JOINTS, dtype=torch.bool, device=frames.device)
+        for number, found in enumerate(self.network(list(frames.float()))):
+            if len(found["scores"]) and found["scores"][0] >= PERSON_SCORE:  # sorted, the likeliest first
+                joints, seen = found["keypoints"][0, :, :2], found["keypoints_scores"][0] > JOINT_SCORE
+                places[number] = torch.cat([joints, joints[SHOULDERS].mean(0, keepdim=True)])
+                visible[number] = torch.cat([seen, seen[SHOULDERS].all(0, keepdim=True)])
+        return KeyPoints(places, visible)
+
+
+class Lpips:
+    """LPIPS of two batches (B, 3, H, W) in [0, 1]: (B,), range [0, about 1], lower is better, 0 for equal frames.
+
+    Source: Zhang et al., CVPR 2018; version 0.1 on AlexNet.
+    """
+
+    def __init__(self, device: torch.device | str = "cpu") -> None:
+        package = import_package(LPIPS)
+        self.network = open_network(LPIPS, lambda: package.LPIPS(net="alex", verbose=False)).to(device)
+        self.about = describe(LPIPS)
+
+    @torch.inference_mode()
+    def __call__(self, output: Tensor, truth: Tensor) -> Tensor:
+        distance: Tensor = self.network(output.float() * 2 - 1, truth.float() * 2 - 1)
+        return distance.flatten()

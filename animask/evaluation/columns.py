@@ -1,0 +1,55 @@
+"""The columns of an evaluation: the method with some settings, its ablations, and what each makes of driver frames."""
+
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from animask.animation import Source
+from animask.errors import AnimaskError
+from animask.evaluation.protocols import Settings, Threshold
+from animask.model import Ablation, Animator, Trace
+
+COPY = "copy"  # answers the source frame, whatever the driver does
+FULL = "full"
+RAW = "raw m(d)"
+
+
+class Column(NamedTuple):
+    """A way of driving that is evaluated; threshold, scale: of P_test, None for what the weights say."""
+
+    name: str
+    ablation: Ablation
+    threshold: Threshold
+    scale: float | None
+
+
+def make_columns(settings: Settings) -> list[Column]:
+    """The method with every threshold and scale that was asked for, then its ablations with the first of these."""
+    if settings.protocol == "reconstruction":
+        return [Column(RAW, "no_id", None, None)]
+    choices = [(threshold, scale) for threshold in settings.thresholds for scale in settings.scales]
+    columns = []
+    for threshold, scale in choices:
+        words = [f" ρ {threshold}"] * (threshold is not None) + [f" ×{scale}"] * (scale is not None)
+        columns.append(Column(FULL + "".join(words if len(choices) > 1 else []), "none", threshold, scale))
+    ablations: Any = settings.ablations
+    return columns + [Column(name, name, *choices[0]) for name in ablations]
+
+
+@torch.inference_mode()
+def drive(model: Animator, column: Column, source: Source, d: Tensor) -> Trace:
+    """What a column makes of driver frames (B, 3, R, R); AnimaskError for frames that are not finite."""
+    own = model.config
+    changes = {"threshold": column.threshold, "scale": column.scale}
+    given: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
+    model.config = replace(own, **given)
+    try:
+        trace = model.drive(source.s, source.m_s, d, column.ablation)
+    finally:
+        model.config = own
+    if not trace.f.isfinite().all():
+        hint = "try --precision fp32; if that fails too, the weights are damaged"
+        raise AnimaskError("the output holds values that are not finite", hint)
+    return trace

@@ -1,0 +1,216 @@
+"""One page of HTML about an evaluation, with everything inside: tables, plots and pictures; nothing is fetched."""
+
+import base64
+import math
+from html import escape
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import torch
+
+from animask.animation import device_of, encode_source
+from animask.evaluation.columns import Column, drive
+from animask.evaluation.protocols import Case
+from animask.evaluation.results import Result, show
+from animask.evaluation.style import STYLE
+from animask.images import to_images, to_tensor
+from animask.model import Animator
+from animask.partials import partial_path
+
+WIDTH, HEIGHT, EDGE = 480, 200, 52  # of a plot
+COLOURS = ("#2563eb", "#d97706", "#059669", "#db2777", "#7c3aed", "#0891b2", "#65a30d", "#64748b")
+
+
+RANKS = ("best", "median", "worst")
+META = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+
+
+class Example(NamedTuple):
+    """One video of the page: its rank ("best", ...), name, score, pictures by caption, and words on the threshold."""
+
+    rank: str
+    name: str
+    score: float
+    frames: dict[str, np.ndarray]
+    masks: dict[str, np.ndarray]
+    note: str
+
+
+def write_report(path: Path, result: Result, model: Animator, columns: list[Column], cases: list[Case]) -> None:
+    """Write the page, in one step. cases: those of the result; the best, median and worst are driven once more."""
+    by_name = {case.name: case for case in cases}
+    examples = [
+        take(model, columns, by_name[name], rank, score, frames) for rank, name, score, frames in choose(result)
+    ]
+    partial = partial_path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial.write_text(page(result, examples), encoding="utf-8")
+    partial.replace(path)
+
+
+def choose(result: Result) -> list[tuple[str, str, float, int]]:
+    """Rank, name, score and frames of the best, the median and the worst video, by the first metric and column."""
+    column, metric = first(result)
+    scored = [(video["columns"][column][metric].mean, video) for video in order(result, metric)]
+    ordered = [(score, video) for score, video in scored if not math.isnan(score)]
+    places = {0: "best", len(ordered) - 1: "worst", len(ordered) // 2: "median"}
+    if len(ordered) < len(RANKS):
+        places = dict(enumerate(RANKS[: len(ordered)]))
+    return [(places[n], ordered[n][1]["name"], ordered[n][0], ordered[n][1]["frames"]) for n in sorted(places)]
+
+
+def first(result: Result) -> tuple[str, str]:
+    """The first column and the first metric, by which videos are ranked."""
+    column = next(iter(result.columns))
+    return column, next(iter(result.columns[column]))
+
+
+def take(model: Animator, columns: list[Column], case: Case, rank: str, score: float, frames: int) -> Example:
+    """The middle frame of a video, as every column makes it, with the masks of the first."""
+    picture, shots = case.open(model.config.resolution)
+    shot = next(islice(shots, frames // 2, None))
+    d = to_tensor(shot.driver, device_of(model))
+    source = encode_source(model, picture)
+    traces = {column.name: drive(model, column, source, d) for column in columns}
+    trace = traces[columns[0].name]
+    images = {"source": picture, "driver": shot.driver}
+    if shot.truth is not None and shot.truth is not shot.driver:
+        images["truth"] = shot.truth
+    images |= {name: to_images(other.f)[0] for name, other in traces.items()} | {"coarse": to_images(trace.c)[0]}
+    masks = {"m(s)": trace.m_s, "m(d)": trace.m_d, "perturbed": trace.m_dp, "refined": trace.m_dr}
+    kept = masks if columns[0].ablation == "none" else dict(list(masks.items())[:2])
+    note = describe_masks(trace.m_d, trace.m_dp) if columns[0].ablation == "none" else "P_test and r are not used."
+    return Example(rank, case.name, score, images, {name: to_images(mask)[0] for name, mask in kept.items()}, note)
+
+
+def describe_masks(m_d: torch.Tensor, m_dp: torch.Tensor) -> str:
+    """The threshold as numbers of this mask."""
+    values = m_d.float().flatten()
+    return (
+        f"m(d): mean {values.mean():.3f}, median {values.median():.3f}, largest {values.max():.3f}; "
+        f"P_test keeps {100 * (m_dp > 0).float().mean():.0f} % of the mask's area."
+    )
+
+
+def page(result: Result, examples: list[Example]) -> str:
+    """The whole page."""
+    protocol = result.protocol
+    title = f"{Path(protocol['weights']).name} on {protocol['dataset']}: {protocol['protocol']}"
+    column, metric = first(result)
+    parts = [
+        f"<h1>{escape(title)}</h1>",
+        f"<p>{len(result.videos)} videos, {result.frames} driven frames, {result.seconds:.0f} s.</p>",
+        table(result),
+        remarks(result),
+        "<h2>Every video</h2>",
+        f"<p>One mark a video and column, in the order of {escape(column)}, the best on the left.</p>",
+        legend(result),
+        f"<div class=plots>{''.join(plot(result, name) for name in result.columns[column])}</div>",
+        f"<h2>Best, median, worst</h2><p>By {escape(metric)} of {escape(column)}; the middle frame of each.</p>",
+        *(figure(example, metric) for example in examples),
+        "<h2>Protocol</h2>",
+        definitions(protocol),
+    ]
+    head = f"<title>{escape(title)}</title><style>{STYLE}</style>"
+    body = "\n".join(parts)
+    return f'<!doctype html>\n<html lang="en"><head>{META}{head}</head>\n<body>{body}</body></html>\n'
+
+
+def table(result: Result) -> str:
+    """Metrics as rows; our columns, then the published ones, and the number of frames."""
+    names = list(result.columns)
+    heads = "".join(f"<th>{escape(name)}</th>" for name in (*names, *result.published))
+    rows = []
+    for metric, score in result.columns[names[0]].items():
+        arrow = "↑" if result.is_higher(metric) else "↓"
+        ours = [result.columns[name][metric].text() for name in names]
+        theirs = [show(values.get(metric, math.nan)) for values in result.published.values()]
+        cells = "".join(f"<td>{text}</td>" for text in (*ours, *theirs))
+        rows.append(f"<tr><th>{escape(metric)} {arrow}</th>{cells}<td>{score.used + score.skipped}</td></tr>")
+    head = f"<tr><th></th>{heads}<th>frames</th></tr>"
+    return f"<div class=wide><table><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table></div>"
+
+
+def legend(result: Result) -> str:
+    """Which colour is which column."""
+    names = enumerate(result.columns)
+    marks = (f'<span style="color:{COLOURS[n % len(COLOURS)]}">●</span> {escape(name)}' for n, name in names)
+    return f"<p>{' '.join(marks)}</p>"
+
+
+def remarks(result: Result) -> str:
+    """The ablations in words, and the videos that are missing."""
+    texts = [item.sentence() for item in result.comparisons]
+    texts += [f"{name} was left out: {reason}" for name, reason in result.failed.items()]
+    claim = f"<p><strong>{escape(result.claim)}.</strong></p>" if result.claim else ""
+    return claim + (f"<ul>{''.join(f'<li>{escape(text)}</li>' for text in texts)}</ul>" if texts else "")
+
+
+def plot(result: Result, metric: str) -> str:
+    """A metric of every video in every column, as SVG; the columns side by side at each video."""
+    videos = order(result, metric)
+    values = {name: [video["columns"][name][metric].mean for video in videos] for name in result.columns}
+    finite = [value for row in values.values() for value in row if math.isfinite(value)]
+    caption = f"<figcaption>{escape(metric)}, {escape(result.protocol['metrics'][metric])}</figcaption>"
+    if not finite:
+        return f"<figure>{caption}<p>No frame could be compared.</p></figure>"
+    low, high = min(finite), max(finite)
+    marks = []
+    for number, (name, row) in enumerate(values.items()):
+        for place, value in enumerate(row):
+            if math.isfinite(value):
+                x = EDGE + (WIDTH - EDGE) * (place + (number + 1) / (len(values) + 1)) / len(videos)
+                tip = escape(f"{videos[place]['name']}, {name}: {show(value)}")
+                colour, y = COLOURS[number % len(COLOURS)], height_of(value, low, high)
+                marks.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}"><title>{tip}</title></circle>')
+    axis = "".join(
+        f'<line x1="{EDGE}" x2="{WIDTH}" y1="{y}" y2="{y}"/><text x="{EDGE - 6}" y="{y + 4}">{show(value)}</text>'
+        for value, y in ((value, height_of(value, low, high)) for value in dict.fromkeys((high, low)))
+    )
+    return f'<figure>{caption}<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img">{axis}{"".join(marks)}</svg></figure>'
+
+
+def order(result: Result, metric: str) -> list[dict[str, Any]]:
+    """The videos from best to worst by the first column; those without a score last."""
+    main, higher = next(iter(result.columns)), result.is_higher(metric)
+
+    def key(video: dict[str, Any]) -> tuple[bool, float]:
+        value = video["columns"][main][metric].mean
+        return math.isnan(value), -value if higher else value
+
+    return sorted(result.videos, key=key)
+
+
+def height_of(value: float, low: float, high: float) -> float:
+    """Where a value stands in a plot, in pixels from the top."""
+    return HEIGHT - EDGE / 2 - (HEIGHT - EDGE) * (value - low) / ((high - low) or 1.0)
+
+
+def figure(example: Example, metric: str) -> str:
+    """The pictures of one video."""
+    title = f"{example.rank}: {example.name}, {metric} {show(example.score)}"
+    frames = "".join(tile(caption, image, "frame") for caption, image in example.frames.items())
+    masks = "".join(tile(caption, image, "mask") for caption, image in example.masks.items())
+    body = f"<div class=tiles>{frames}{masks}</div><p>{escape(example.note)}</p>"
+    return f"<section><h3>{escape(title)}</h3>{body}</section>"
+
+
+def tile(caption: str, image: np.ndarray, kind: str) -> str:
+    """A picture with its caption, as PNG inside the page."""
+    data = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
+    text = escape(caption)
+    picture = f'<img alt="{text}" src="data:image/png;base64,{base64.b64encode(data).decode()}">'
+    return f"<figure class={kind}>{picture}<figcaption>{text}</figcaption></figure>"
+
+
+def definitions(content: Any) -> str:
+    """Nested names and values as a list."""
+    if isinstance(content, dict):
+        items = "".join(f"<dt>{escape(str(key))}</dt><dd>{definitions(value)}</dd>" for key, value in content.items())
+        return f"<dl>{items}</dl>"
+    if isinstance(content, list):
+        return "".join(definitions(item) for item in content)
+    return escape(str(content))

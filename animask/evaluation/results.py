@@ -1,0 +1,240 @@
+"""What an evaluation found: one record a video, kept as JSON lines while it runs, and the totals of all."""
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from animask.errors import InputError
+from animask.partials import partial_path
+
+Values = dict[str, dict[str, list[float]]]  # by column, then by metric: one number a frame
+
+
+@dataclass(frozen=True)
+class Record:
+    """One video: its name, how many frames were driven, and their values; or why there are none."""
+
+    video: str
+    frames: int
+    values: Values
+    error: str = ""
+
+
+class Score(NamedTuple):
+    """The mean over all used frames of all videos, NaN if there is none; frames used, and skipped by the metric."""
+
+    mean: float
+    used: int
+    skipped: int
+
+    def text(self) -> str:
+        """The score for people."""
+        return show(self.mean) + (f" ({self.skipped} skipped)" if self.skipped else "")
+
+
+class Comparison(NamedTuple):
+    """The full method beside a column without one of its steps; better_in: of so many videos, by their means."""
+
+    metric: str
+    column: str
+    full: float
+    without: float
+    better_in: int
+    videos: int
+
+    higher: bool
+
+    @property
+    def holds(self) -> bool:
+        """Whether the full method is better by the mean over all frames."""
+        return self.full > self.without if self.higher else self.full < self.without
+
+    def sentence(self) -> str:
+        """The comparison in words."""
+        word = "better" if self.holds else "not better"
+        return (
+            f"{self.metric}: full {show(self.full)} is {word} than {self.column} {show(self.without)}; "
+            f"better in {self.better_in} of {self.videos} videos"
+        )
+
+
+@dataclass(frozen=True)
+class Result:
+    """An evaluation: how it was made, the score of every column and metric, and each video.
+
+    columns: Score by column and metric. published: the paper's own figures, where the data are the paper's.
+    comparisons: the full method against its ablations; claim: what they say of the paper's.
+    videos: name, frames and scores of each. failed: reason by name.
+    """
+
+    protocol: dict[str, Any]
+    columns: dict[str, dict[str, Score]]
+    published: dict[str, dict[str, float]]
+    comparisons: list[Comparison]
+    claim: str
+    videos: list[dict[str, Any]]
+    failed: dict[str, str]
+    frames: int
+    seconds: float
+    seconds_per_1000_frames: float
+
+    def is_higher(self, metric: str) -> bool:
+        """Whether more of a metric is better."""
+        return "higher" in self.protocol["metrics"][metric]
+
+    def timed(self, seconds: float, made: int) -> "Result":
+        """With the time that it took; `made`: frames that were computed in that time, not read from a journal."""
+        return replace(self, seconds=seconds, seconds_per_1000_frames=1000 * seconds / made if made else math.nan)
+
+
+def show(value: float) -> str:
+    """A figure for people in four digits; a dash for what is not finite."""
+    return f"{value:.4g}" if math.isfinite(value) else "–"
+
+
+def plain(value: Any) -> Any:
+    """Anything of a result as JSON has it: named tuples as objects, numbers that are not finite as null."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        value = value._asdict()
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value
+
+
+def to_json(result: Result) -> dict[str, Any]:
+    """The result as `--json` prints it."""
+    names = list(result.__dataclass_fields__)
+    content: dict[str, Any] = plain({name: getattr(result, name) for name in names})
+    return content
+
+
+def average(values: list[float]) -> Score:
+    """The score of one metric over frames; NaN marks a skipped frame."""
+    used = [value for value in values if not math.isnan(value)]
+    return Score(math.fsum(used) / len(used) if used else math.nan, len(used), len(values) - len(used))
+
+
+def total(records: list[Record]) -> dict[str, dict[str, Score]]:
+    """The scores of every column and metric over the frames of all videos."""
+    if not records:
+        return {}
+    return {
+        column: {
+            metric: average([value for record in records for value in record.values[column][metric]])
+            for metric in metrics
+        }
+        for column, metrics in records[0].values.items()
+    }
+
+
+def compare(records: list[Record], full: str, ablations: list[str], higher: dict[str, bool]) -> list[Comparison]:
+    """The full method against each of its ablations, by every metric; higher: whether more of it is better."""
+    found = []
+    for metric, up in higher.items():
+        for column in ablations:
+            pairs = [[average(record.values[name][metric]).mean for name in (full, column)] for record in records]
+            pairs = [pair for pair in pairs if not any(map(math.isnan, pair))]
+            better = sum((a > b) if up else (a < b) for a, b in pairs)
+            means = [total(records)[name][metric].mean for name in (full, column)]
+            found.append(Comparison(metric, column, means[0], means[1], better, len(pairs), up))
+    return found
+
+
+def judge(comparisons: list[Comparison]) -> str:
+    """By which metrics the paper's claim that P_test and r are both needed holds; "" without both ablations."""
+    if not {"no_pert", "no_ref"} <= {item.column for item in comparisons}:
+        return ""
+    metrics = list(dict.fromkeys(item.metric for item in comparisons))
+    fails = [name for name in metrics if not all(item.holds for item in comparisons if item.metric == name)]
+    holds = [name for name in metrics if name not in fails]
+    claim = "the paper's claim that both steps, P_test and r, are needed"
+    return f"{claim}: holds by {', '.join(holds) or 'no metric'}; does not hold by {', '.join(fails) or 'none'}"
+
+
+@dataclass
+class Journal:
+    """Records as JSON lines under a line that says how they were made; one file for each rank while a run lasts.
+
+    path: None keeps nothing. done: what earlier runs with the same protocol left. Raises InputError for a file
+    that is something else.
+    """
+
+    path: Path | None
+    protocol: dict[str, Any]
+    done: dict[str, Record] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for path in self.files():
+            self.done |= {record.video: record for record in read_records(path, self.protocol)}
+
+    def files(self) -> list[Path]:
+        """The files that are there: that of the lead, and those of the other ranks."""
+        if self.path is None:
+            return []
+        return [
+            path for path in (self.path, *sorted(self.path.parent.glob(f"{self.path.name}.rank*"))) if path.exists()
+        ]
+
+    def write(self, records: Iterable[Record]) -> None:
+        """Put these records, and nothing else, into the lead's file, in one step."""
+        if self.path is None:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        partial = partial_path(self.path)
+        lines = [json.dumps({"protocol": plain(self.protocol)}), *(to_line(record) for record in records)]
+        partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        partial.replace(self.path)
+        for path in self.files()[1:]:
+            path.unlink(missing_ok=True)
+
+    def add(self, record: Record, rank: int) -> None:
+        """Append one record to the file of this rank."""
+        if self.path is None or record.error:
+            return
+        path = self.path if rank == 0 else self.path.with_name(f"{self.path.name}.rank{rank}")
+        begins = not path.exists()
+        with path.open("a", encoding="utf-8") as file:
+            if begins:
+                file.write(json.dumps({"protocol": plain(self.protocol)}) + "\n")
+            file.write(to_line(record) + "\n")
+
+
+def to_line(record: Record) -> str:
+    """A record as one line of JSON."""
+    return json.dumps(plain(asdict(record)))
+
+
+def read_records(path: Path, protocol: dict[str, Any]) -> list[Record]:
+    """The records of a file; a last line that was cut off is left out.
+
+    null is infinity for psnr, the only metric that can be infinite and never skips, and NaN for all others.
+    Raises InputError if the file was made in another way, or is something else.
+    """
+    hint = "choose another name, or remove the file"
+    records, made = [], None
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            content = json.loads(line)
+            if made is None:
+                made = content["protocol"]
+                continue
+            values = {
+                column: {
+                    metric: [(math.inf if metric == "psnr" else math.nan) if x is None else x for x in numbers]
+                    for metric, numbers in metrics.items()
+                }
+                for column, metrics in content["values"].items()
+            }
+            records.append(Record(content["video"], content["frames"], values))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            break
+    if made != plain(protocol):
+        raise InputError(f"{path} holds no results of an evaluation with these settings", hint)
+    return records

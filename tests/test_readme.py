@@ -1,0 +1,70 @@
+"""Every command and example of the README runs, as written, on small inputs."""
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+from animask.cli import main
+from animask.samples import FPS, SECONDS
+from animask.video import probe
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
+COMMANDS = [line for kind, block in BLOCKS if kind == "bash" for line in block.splitlines()]
+ANIMASK = [line for line in COMMANDS if line.startswith("animask ")]
+# Training as written takes minutes to days: the same command, cut short.
+SHORT = ["--steps", "2", "--preset", "tiny", "--resolution", "64", "--batch", "2", "--workers", "0"]
+SHORTER = {"train": [*SHORT, "--perceptual", "pixels"], "eval": ["--limit", "1"]}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, picture: Path, driver: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the files that the README names, small."""
+    shutil.copy(picture, tmp_path / "face.png")
+    shutil.copy(driver, tmp_path / "driver.mp4")
+    shutil.copytree(ROOT / "assets", tmp_path / "assets")
+    for split in ("train", "test"):
+        (tmp_path / "vox" / split).mkdir(parents=True)
+        shutil.copy(driver, tmp_path / "vox" / split / f"id{split}#video#0#12.mp4")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ANIMASK_WEIGHTS", str(tiny_weights))
+    monkeypatch.setenv("ANIMASK_DEVICE", "cpu")
+    monkeypatch.setenv("ANIMASK_CACHE", str(tmp_path / "cache"))
+    return tmp_path
+
+
+@pytest.mark.parametrize("line", ANIMASK)
+def test_command(line: str, folder: Path) -> None:
+    arguments = shlex.split(line)[1:]
+    with pytest.raises(SystemExit) as caught:
+        main([*arguments, *SHORTER.get(arguments[0], [])])
+    assert caught.value.code in (0, None)
+    if arguments[0] == "animate":
+        assert probe(folder / arguments[arguments.index("-o") + 1]).frames == probe(folder / "driver.mp4").frames
+
+
+def test_the_set_up_commands_are_the_two_that_ci_and_newcomers_run() -> None:
+    set_up = [line for line in COMMANDS if line not in ANIMASK]
+    assert [line.rsplit(" ", 1)[0].split(" ")[0] for line in set_up] == ["python3", "python3"]
+    assert "animask animate assets/face.png assets/driver.mp4 -o out.mp4" in set_up[0]
+    assert "pip install -e '.[test]'" in set_up[1]
+
+
+@pytest.mark.parametrize("block", [block for kind, block in BLOCKS if kind == "python"])
+def test_python_example(block: str, folder: Path) -> None:
+    exec(compile(block, "README.md", "exec"), {})
+
+
+def test_links_and_pictures_are_there() -> None:
+    targets = [target for target in re.findall(r"\]\(([^)]+)\)", README) if "://" not in target]
+    assert targets
+    assert [target for target in targets if not (ROOT / target).exists()] == []
+
+
+def test_the_bundled_example_is_what_the_project_makes() -> None:
+    info = probe(ROOT / "assets" / "driver.mp4")
+    assert (info.fps, info.frames, info.has_audio) == (FPS, SECONDS * FPS, True)
