@@ -174,3 +174,50 @@ def test_report_is_json(tiny_weights: Path, picture: Path, driver: Path, tmp_pat
     assert fields["fps"] == "30000/1001"
     assert len(fields["weights_sha256"]) == 64
     assert fields["warnings"] == []
+
+
+# memory
+
+
+def scarce(model: Animator, limit: int) -> Animator:
+    """The model on a device with memory for `limit` frames at a time."""
+    copy = Animator(model.config).requires_grad_(False).eval()
+    copy.load_state_dict(model.state_dict())
+
+    def check(module: torch.nn.Module, inputs: tuple[torch.Tensor]) -> None:
+        if len(inputs[0]) > limit:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+    copy.h.register_forward_pre_hook(check)
+    return copy
+
+
+def test_out_of_memory_halves_the_batch_and_says_so(tiny_model: Animator) -> None:
+    source, *frames = noise(12)
+    expected = list(animate(tiny_model, source, frames, batch=1))
+    with pytest.warns(UserWarning, match="has not enough memory") as caught:
+        results = list(animate(scarce(tiny_model, 2), source, frames, batch=8))
+    steps = [str(warning.message).split(" for ")[1] for warning in caught]
+    assert steps == ["8 frames: going on with 4", "4 frames: going on with 2"]
+    assert np.abs(np.stack(results).astype(int) - np.stack(expected)).max() <= 1
+
+
+def test_memory_for_less_than_one_frame_is_an_error(tiny_model: Animator) -> None:
+    with pytest.warns(UserWarning, match="going on with 1"), pytest.raises(AnimaskError, match="one frame") as caught:
+        list(animate(scarce(tiny_model, 0), *noise(1), noise(2), batch=2))
+    assert "--device cpu" in caught.value.hint
+
+
+def test_a_fall_back_is_in_the_report(
+    tiny_model: Animator,
+    tiny_weights: Path,
+    picture: Path,
+    driver: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = Settings(weights=str(tiny_weights), device="cpu", precision="bf16")
+    monkeypatch.setattr("animask.animation.studio.load_model", lambda *given: broken(tiny_model))
+    report = animate_file(picture, driver, tmp_path / "out.mp4", settings)
+    assert report.precision == "fp32"
+    assert ["going on in fp32" in warning for warning in report.warnings] == [True]

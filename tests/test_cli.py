@@ -157,7 +157,7 @@ def test_interruption_leaves_nothing(job: list[str], number: int, code: int, tmp
     long = frames / "long.mp4"
     from imageio_ffmpeg import get_ffmpeg_exe
 
-    command = [get_ffmpeg_exe(), "-v", "error", "-f", "lavfi", "-i", "testsrc=s=64x64:r=100:d=60", str(long)]
+    command = [get_ffmpeg_exe(), "-v", "error", "-f", "lavfi", "-i", "testsrc=s=64x64:r=100:d=20", str(long)]
     subprocess.run(command, check=True)
     job[2] = str(long)
     child = subprocess.Popen(

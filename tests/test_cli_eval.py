@@ -65,7 +65,7 @@ def test_json_alone_is_on_stdout(run):
 def test_the_table_and_the_protocol_are_on_stderr(run):
     code, out, err = run("--metrics", "l1", *SMALL, "--protocol", "animation", "--ablation", "no_pert", "no_ref")
     assert (code, out) == (0, "")
-    for words in ("l1 ↓", "full", "no_pert", "copy", "protocol: animation", "weights_sha256", "the paper's claim"):
+    for words in ("l1 ↓", "full", "no_pert", "copy", "protocol: animation", "weights_sha256", "The paper's claim"):
         assert words in err
 
 

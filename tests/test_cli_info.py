@@ -79,7 +79,7 @@ def test_sizes_of_folders_do_not_follow_links_or_fail(tmp_path: Path, monkeypatc
     (tmp_path / "link").symlink_to(tmp_path / "z")
     assert folder_size(tmp_path) == {"path": str(tmp_path), "files": 3, "bytes": 30, "more": False}
     assert folder_size(tmp_path / "absent")["files"] == 0
-    monkeypatch.setattr("animask.cli.info.MOST_FILES", 2)
+    monkeypatch.setattr(sys.modules["animask.cli.info"], "MOST_FILES", 2)
     assert folder_size(tmp_path) == {"path": str(tmp_path), "files": 2, "bytes": 20, "more": True}
 
 

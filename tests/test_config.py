@@ -316,6 +316,8 @@ def test_released_values_for_bodies():
     assert (train.perceptual_layers, train.scales, train.repeats) == ((1, 3, 5, 9, 13), (1, 2, 4, 8), 150)
     _, model, train = config.resolve("released", "bair", {}, {})
     assert (model.threshold, train.identities, train.repeats) == (60 / 255, "file", 1)
+    _, model, train = config.resolve("released", "vox", {}, {})
+    assert (model.threshold, train.perceptual_layers, train.scales) == (100 / 255, (1, 3, 5), (1, 2, 4))
     _, model, train = config.resolve("paper", "taichi", {}, {})
     assert (model.threshold, train.perceptual_layers, train.scales) == ("median", (1, 3, 5), (1, 2, 4))
 

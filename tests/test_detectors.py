@@ -10,7 +10,7 @@ import torch
 
 from animask.detectors import KINDS, Lpips, open_identity, open_points
 from animask.detectors.networks import EMBEDDING, IdentityNet, KeyPointNet, mean_place
-from animask.detectors.people import ARCFACE, FACES, ArcFace, BodyKeyPoints, FaceKeyPoints
+from animask.detectors.people import ARCFACE, FACES, ArcFace, BodyKeyPoints, FaceKeyPoints, place_of
 from animask.detectors.pool import FIRST_TRAINING, SIDE, Pool, dress, make_pool, open_pool
 from animask.detectors.toons import IDENTITY_FILE, KEYPOINT_FILE, ToonIdentity, ToonKeyPoints, bundled
 from animask.detectors.training import (
@@ -232,6 +232,16 @@ def test_a_package_that_is_missing_is_named(monkeypatch, make):
     assert "pip install" in caught.value.hint
 
 
+def test_a_package_that_does_not_fit_is_named(monkeypatch):
+    def fail(name):
+        raise RuntimeError("operator torchvision::nms does not exist")
+
+    monkeypatch.setattr("animask.detectors.people.import_module", fail)
+    with pytest.raises(MissingError, match="torchvision cannot be imported") as caught:
+        BodyKeyPoints()
+    assert "belong together" in caught.value.hint
+
+
 def test_a_network_that_cannot_be_fetched_is_named_with_its_place(monkeypatch, capsys):
     def fail(**_):
         print("download_path: ...")
@@ -241,7 +251,7 @@ def test_a_network_that_cannot_be_fetched_is_named_with_its_place(monkeypatch, c
     with pytest.raises(MissingError, match=ARCFACE.file) as caught:
         ArcFace()
     assert ARCFACE.source in caught.value.hint
-    assert ARCFACE.folder in caught.value.hint
+    assert str(place_of(ARCFACE)) in caught.value.hint
     assert capsys.readouterr().out == ""  # stdout is for results
 
 

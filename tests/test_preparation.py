@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from animask.cli.prepare import prepare as command
 from animask.cli.prepare import read_fps
+from animask.cli.screen import Terminated
 from animask.errors import AnimaskError, InputError
 from animask.images import write_image
 from animask.preparation import PrepareConfig, Record, prepare
@@ -532,6 +533,17 @@ def test_mistakes_are_explained(raw, tmp_path, arguments, words):
     result = runner.invoke(app, [str(raw), "-o", str(tmp_path / "data"), *OPTIONS, *arguments])
     assert isinstance(result.exception, InputError) and words in result.exception.message
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(("stop", "code"), [(KeyboardInterrupt, 130), (Terminated, 143)])
+def test_an_interrupted_command_says_how_to_go_on(raw, tmp_path, monkeypatch, stop, code):
+    def interrupt(path):
+        raise stop
+
+    monkeypatch.setattr("animask.preparation.running.list_sources", lambda inputs, without: interrupt(without))
+    result = runner.invoke(app, [str(raw), "-o", str(tmp_path / "data"), *OPTIONS])
+    assert (result.exit_code, result.stdout) == (code, "")
+    assert "the same command continues" in result.stderr
 
 
 def test_frame_rates_are_exact():

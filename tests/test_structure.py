@@ -17,7 +17,7 @@ RANKS = {
     "config": 0,
     "layers": 0,
     "perturb": 0,
-    "video": 0,
+    "video": 0.5,  # folders of pictures are read through images
     "images": 0,
     "metrics": 0,
     "toons": 0,

@@ -8,7 +8,12 @@ from typing import Annotated
 
 import typer
 
+from animask.cli import weights
 from animask.cli.animate import animate
+from animask.cli.demo import demo
+from animask.cli.eval import evaluate
+from animask.cli.info import info
+from animask.cli.prepare import prepare
 from animask.cli.screen import Terminated, show_error
 from animask.cli.train import train
 from animask.errors import AnimaskError
@@ -25,6 +30,11 @@ app = typer.Typer(
 )
 app.command()(animate)
 app.command()(train)
+app.command("eval")(evaluate)
+app.command()(prepare)
+app.add_typer(weights.app, name="weights")
+app.command()(info)
+app.command()(demo)
 
 
 def show_version(wanted: bool) -> None:

@@ -25,7 +25,7 @@ SHOULDERS = [5, 6]  # of the 17 joints of COCO
 PERSON_SCORE = 0.5  # below: nobody is there
 JOINT_SCORE = 2.0  # of the heat map's peak; Detectron draws joints from 2 on
 ARCFACE_NUMBERS = 512
-HUB = "~/.cache/torch/hub/checkpoints"
+HUB = "torch's hub"  # a folder that torch knows
 
 
 @dataclass(frozen=True)
@@ -74,13 +74,22 @@ LPIPS = Origin(
 )
 
 
+def place_of(origin: Origin) -> Path:
+    """Where the package looks for its file."""
+    folder = Path(torch.hub.get_dir()) / "checkpoints" if origin.folder == HUB else Path(origin.folder).expanduser()
+    return folder / origin.file
+
+
 def import_package(origin: Origin) -> ModuleType:
-    """The module of another package; MissingError where it is not installed."""
+    """The module of another package; MissingError where it is not installed, or not in a build that fits torch's."""
     try:
         return import_module(origin.module)
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         hint = f"install it: pip install {origin.package}, or animask with its extra: pip install -e '.[eval]'"
         raise MissingError(f"the package {origin.package} ({origin.network}) is not installed", hint) from error
+    except (ImportError, RuntimeError) as error:  # a torchvision for CUDA beside a torch for the CPU
+        hint = "install builds of torch and torchvision that belong together"
+        raise MissingError(f"the package {origin.package} cannot be imported: {error}", hint) from error
 
 
 def open_network(origin: Origin, make: Callable[[], Any]) -> Any:
@@ -92,13 +101,13 @@ def open_network(origin: Origin, make: Callable[[], Any]) -> Any:
         with redirect_stdout(sys.stderr):
             return make()
     except (OSError, RuntimeError) as error:
-        hint = f"get {origin.file} from {origin.source} and put it into {origin.folder}"
+        hint = f"get {origin.file} from {origin.source} and put it at {place_of(origin)}"
         raise MissingError(f"the network {origin.file} of {origin.package} could not be had", hint) from error
 
 
 def describe(origin: Origin) -> dict[str, str]:
     """What a report says of a network of another package, with the hash of its file where that is found."""
-    path = Path(origin.folder).expanduser() / origin.file
+    path = place_of(origin)
     digest = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "unknown"
     package = f"{origin.package} {version(origin.package)}"
     return {"network": origin.network, "package": package, "file": origin.file, "sha256": digest}

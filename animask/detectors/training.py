@@ -1,4 +1,13 @@
-"""How the bundled toon detectors were trained and measured: `python -m animask.detectors.training --help`."""
+"""How the bundled toon detectors were trained and are measured.
+
+python -m animask.detectors.training pool POOL
+
+python -m animask.detectors.training train keypoints POOL -o toons-keypoints.safetensors --steps 3000 --batch 32
+
+python -m animask.detectors.training train identity POOL -o toons-identity.safetensors --steps 1000 --batch 128
+
+python -m animask.detectors.training measure keypoints toons-keypoints.safetensors
+"""
 
 import json
 import math

@@ -13,6 +13,7 @@ import torch
 
 from animask.animation import device_of, encode_source
 from animask.evaluation.columns import Column, drive
+from animask.evaluation.description import p_test
 from animask.evaluation.protocols import Case
 from animask.evaluation.results import Result, show
 from animask.evaluation.style import STYLE
@@ -68,31 +69,32 @@ def first(result: Result) -> tuple[str, str]:
     return column, next(iter(result.columns[column]))
 
 
+@torch.inference_mode()
 def take(model: Animator, columns: list[Column], case: Case, rank: str, score: float, frames: int) -> Example:
-    """The middle frame of a video, as every column makes it, with the masks of the first."""
+    """The middle frame of a video, as every column makes it, with its masks."""
     picture, shots = case.open(model.config.resolution)
     shot = next(islice(shots, frames // 2, None))
-    d = to_tensor(shot.driver, device_of(model))
-    source = encode_source(model, picture)
+    source, d = encode_source(model, picture), to_tensor(shot.driver, device_of(model))
     traces = {column.name: drive(model, column, source, d) for column in columns}
-    trace = traces[columns[0].name]
+    trace = next(iter(traces.values()))
     images = {"source": picture, "driver": shot.driver}
     if shot.truth is not None and shot.truth is not shot.driver:
         images["truth"] = shot.truth
     images |= {name: to_images(other.f)[0] for name, other in traces.items()} | {"coarse": to_images(trace.c)[0]}
-    masks = {"m(s)": trace.m_s, "m(d)": trace.m_d, "perturbed": trace.m_dp, "refined": trace.m_dr}
-    kept = masks if columns[0].ablation == "none" else dict(list(masks.items())[:2])
-    note = describe_masks(trace.m_d, trace.m_dp) if columns[0].ablation == "none" else "P_test and r are not used."
-    return Example(rank, case.name, score, images, {name: to_images(mask)[0] for name, mask in kept.items()}, note)
+    masks, notes = {"m(s)": trace.m_s, "m(d)": trace.m_d}, [describe_mask(trace.m_d)]
+    for column in (column for column in columns if column.ablation == "none"):
+        m_dp = traces[column.name].m_dp
+        masks |= {f"{column.name}: perturbed": m_dp, f"{column.name}: refined": traces[column.name].m_dr}
+        kept = 100 * (m_dp > 0).float().mean()
+        notes.append(f"{column.name}: {p_test(column, model.config)}; P_test leaves {kept:.0f} % of the picture.")
+    shown = {name: to_images(mask)[0] for name, mask in masks.items()}
+    return Example(rank, case.name, score, images, shown, " ".join(notes))
 
 
-def describe_masks(m_d: torch.Tensor, m_dp: torch.Tensor) -> str:
-    """The threshold as numbers of this mask."""
-    values = m_d.float().flatten()
-    return (
-        f"m(d): mean {values.mean():.3f}, median {values.median():.3f}, largest {values.max():.3f}; "
-        f"P_test keeps {100 * (m_dp > 0).float().mean():.0f} % of the mask's area."
-    )
+def describe_mask(mask: torch.Tensor) -> str:
+    """What thresholds have to do with: the values of a mask."""
+    values = mask.float().flatten()
+    return f"m(d): mean {values.mean():.3f}, median {values.median():.3f}, largest {values.max():.3f}."
 
 
 def page(result: Result, examples: list[Example]) -> str:

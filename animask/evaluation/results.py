@@ -154,7 +154,7 @@ def judge(comparisons: list[Comparison]) -> str:
     metrics = list(dict.fromkeys(item.metric for item in comparisons))
     fails = [name for name in metrics if not all(item.holds for item in comparisons if item.metric == name)]
     holds = [name for name in metrics if name not in fails]
-    claim = "the paper's claim that both steps, P_test and r, are needed"
+    claim = "The paper's claim that both steps, P_test and r, are needed"
     return f"{claim}: holds by {', '.join(holds) or 'no metric'}; does not hold by {', '.join(fails) or 'none'}"
 
 

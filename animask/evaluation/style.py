@@ -25,5 +25,9 @@ dl { display: grid; grid-template-columns: minmax(5rem, max-content) 1fr; gap: .
 dt { font-weight: 600; overflow-wrap: anywhere; }
 dd { margin: 0; overflow-wrap: anywhere; }
 .bad { color: #b91c1c; }
-@media (max-width: 32rem) { dl { grid-template-columns: 1fr; } dd { margin: 0 0 .4rem 1rem; } }
+@media (max-width: 32rem) {
+  th, td { padding: .25rem .3rem; font-size: .8rem; }
+  dl { grid-template-columns: 1fr; }
+  dd { margin: 0 0 .4rem 1rem; }
+}
 """

@@ -36,6 +36,7 @@ def mouth_lines(rig: Rig) -> dict[str, np.ndarray]:
 
 
 def lip_outline(rig: Rig) -> np.ndarray:
+    """Picture points (N, 2) around both lips, outside."""
     m = mouth_lines(rig)
     return np.concatenate([curve(m["upper_outer"]), curve(m["lower_outer"])[::-1]])
 
