@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from animask.model import Animator
 
-BUNDLED = ("portrait", "toons")
+BUNDLED = ("portrait",)
 DEFAULT = "portrait"
 WEIGHTS = "weights.safetensors"  # what a training run leaves
 SUMS = "SHA256SUMS"  # as sha256sum writes it

@@ -25,6 +25,7 @@ app.command()(demo)
 def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """No weights, and empty caches."""
     for module in (weights, cards):
+        monkeypatch.setattr(module, "BUNDLED", ("portrait", "toons"))
         monkeypatch.setattr(module, "bundled_folder", lambda: tmp_path / "weights")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setenv("ANIMASK_CACHE", str(tmp_path / "frames"))

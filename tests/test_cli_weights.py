@@ -63,12 +63,13 @@ def bundled(tmp_path: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch)
     folder = tmp_path / "weights"
     folder.mkdir()
     content = tiny_weights.read_bytes()
-    for name in weights.BUNDLED:
+    for name in ("portrait", "toons"):
         (folder / f"{name}.safetensors").write_bytes(content)
-    sums = [f"{hashlib.sha256(content).hexdigest()}  {name}.safetensors" for name in weights.BUNDLED]
+    sums = [f"{hashlib.sha256(content).hexdigest()}  {name}.safetensors" for name in ("portrait", "toons")]
     (folder / "SHA256SUMS").write_text("\n".join(sums) + "\n")
     (folder / "MODEL_CARD.md").write_text("# Bundled weights\n")
     for module in (weights, cards):
+        monkeypatch.setattr(module, "BUNDLED", ("portrait", "toons"))
         monkeypatch.setattr(module, "bundled_folder", lambda: folder)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     return folder

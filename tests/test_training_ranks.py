@@ -25,7 +25,7 @@ from animask.training.ranks import Ranks, SyncBatchNorm, join
 from animask.weights import load_model, read_metadata
 
 WORLD = 2
-TOLERANCE = 1e-9  # of the largest gradient of a network
+TOLERANCE = 1e-10  # of the largest gradient of a network
 
 
 @pytest.fixture(scope="module")
@@ -111,10 +111,9 @@ def test_two_ranks_of_four_have_the_gradients_of_one_of_eight(together, monkeypa
             largest = max(float(wanted[name].abs().max()) for name in names)
             assert largest > 0
             worst = max(float((found[name] - wanted[name]).abs().max()) for name in names)
-            print(network, worst / largest)
             assert worst < TOLERANCE * largest, network
         states = [name for name in wanted if name.startswith("state.")]
-        assert len(states) > 40
+        assert len(states) > 30
         for name in states:
             assert torch.allclose(found[name], wanted[name], rtol=TOLERANCE, atol=TOLERANCE), name
 

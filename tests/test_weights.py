@@ -34,6 +34,7 @@ def bundled(tmp_path: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch)
     (folder / "portrait.safetensors").write_bytes(content)
     (folder / "SHA256SUMS").write_text(f"{hashlib.sha256(content).hexdigest()}  portrait.safetensors\n")
     for module in (weights, cards):
+        monkeypatch.setattr(module, "BUNDLED", ("portrait", "toons"))
         monkeypatch.setattr(module, "bundled_folder", lambda: folder)
     return folder
 

@@ -23,7 +23,7 @@ def demo(
 
     animask demo
 
-    animask demo -o /tmp/demo --weights toons
+    animask demo -o example --weights runs/first/weights.safetensors
     """
     from animask.animation import Settings, animate_file, check_output
     from animask.cli.screen import progress_bar

@@ -15,7 +15,7 @@ app = typer.Typer(
 )
 
 Name = Annotated[
-    str, typer.Argument(help="portrait, toons, a .safetensors file, hf://owner/repo, vgg19 or yunet.", metavar="NAME")
+    str, typer.Argument(help="portrait, a .safetensors file, hf://owner/repo, vgg19 or yunet.", metavar="NAME")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 
