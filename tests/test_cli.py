@@ -76,7 +76,26 @@ def test_bad_files_get_a_sentence(
 
 
 @pytest.mark.parametrize(
-    "flags", [["--threshold", "2"], ["--scale", "-1"], ["--batch", "0"], ["--layout", "x"], ["--nope"]]
+    "flags",
+    [
+        ["--threshold", "2"],
+        ["--scale", "-1"],
+        ["--batch", "0"],
+        ["--layout", "x"],
+        ["--nope"],
+        ["--fps", "fast"],
+        ["--fps", "0"],
+        ["--fps", "1/0"],
+        ["--background", "1,2"],
+        ["--background", "#12345"],
+        ["--background", "1,2,999"],
+        ["--face", "0"],
+        ["--quality", "52"],
+        ["--match", "last"],
+        ["--source-crop", "left"],
+        ["--driver-crop", "9,9,0"],
+        ["--end", "-1"],
+    ],
 )
 def test_wrong_flags_exit_2(flags: list[str], job: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = run([*job, *flags], capsys)
@@ -110,6 +129,40 @@ def test_unknown_errors_keep_their_traceback(job: list[str], monkeypatch: pytest
     monkeypatch.setattr("animask.animation.animate_file", fail)
     with pytest.raises(ZeroDivisionError):
         main(job)
+
+
+def test_help_shows_panels_variables_and_two_examples() -> None:
+    text = runner.invoke(app, ["animate", "--help"], env={"COLUMNS": "160"}).stdout
+    for panel in ("Crops", "Output", "Part of the driver", "Many at once", "Weights and device", "The method"):
+        assert f"─ {panel}" in text
+    assert "ANIMASK_WEIGHTS" in text and "ANIMASK_DEVICE" in text
+    assert text.count(" animask animate ") == 2
+
+
+def test_preview_prints_its_path_and_animates_nothing(
+    job: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "crops.png"
+    assert run([*job, "--preview", str(out)], capsys) == (0, f"{out}\n", "")
+    assert [path.name for path in tmp_path.iterdir()] == ["crops.png"]
+
+
+def test_verbose_tells_the_crops_and_the_device(job: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run([*job, "-v", "--source-crop", "none", "--driver-crop", "centre", "--end", "0.05"], capsys)
+    assert (code, out) == (0, job[-1] + "\n")
+    assert f"{job[1]}: square 0,0,96 (the whole picture)" in err
+    assert f"{job[2]}: square 16,0,80 (centre)" in err
+    assert "device cpu (asked for)" in err
+    assert "square" not in run([*job, "--overwrite", "--end", "0.05"], capsys)[2]  # and nothing stays switched on
+
+
+def test_flags_reach_the_settings(job: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--fps", "30000/1001", "--start", "0.1", "--end", "0.3", "--background", "#10ff00", "--quality", "30"]
+    code, out, _ = run([*job, *flags, "--source-crop", "10,10,60", "--match", "first", "--no-audio", "--json"], capsys)
+    report = json.loads(out)
+    assert (code, report["fps"], report["frames"], report["audio"]) == (0, "30000/1001", 6, False)
+    assert report["source_crop"] == {"square": [10, 10, 60], "reason": "given", "faces": []}
+    assert "matched" in report["driver_crop"]["reason"]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import re
 import shlex
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,12 @@ COMMANDS = [line for kind, block in BLOCKS if kind == "bash" for line in block.s
 ANIMASK = [line for line in COMMANDS if line.startswith("animask ")]
 # Training as written takes minutes to days: the same command, cut short.
 SHORT = ["--steps", "2", "--preset", "tiny", "--resolution", "64", "--batch", "2", "--workers", "0"]
-SHORTER = {"train": [*SHORT, "--perceptual", "pixels"], "eval": ["--limit", "1"]}
+RESULTS = ("-o", "--out", "--preview", "--report")
+SHORTER = {
+    "train": [*SHORT, "--perceptual", "pixels"],
+    "eval": ["--limit", "1"],
+    "prepare": ["--resolution", "64", "--min-size", "64", "--min-seconds", "0.2"],
+}
 
 
 @pytest.fixture
@@ -27,6 +33,8 @@ def folder(tmp_path: Path, picture: Path, driver: Path, tiny_weights: Path, monk
     shutil.copy(picture, tmp_path / "face.png")
     shutil.copy(driver, tmp_path / "driver.mp4")
     shutil.copytree(ROOT / "assets", tmp_path / "assets")
+    (tmp_path / "videos").mkdir()
+    shutil.copy(driver, tmp_path / "videos" / "someone.mp4")
     for split in ("train", "test"):
         (tmp_path / "vox" / split).mkdir(parents=True)
         shutil.copy(driver, tmp_path / "vox" / split / f"id{split}#video#0#12.mp4")
@@ -40,11 +48,17 @@ def folder(tmp_path: Path, picture: Path, driver: Path, tiny_weights: Path, monk
 @pytest.mark.parametrize("line", ANIMASK)
 def test_command(line: str, folder: Path) -> None:
     arguments = shlex.split(line)[1:]
+    if "mydata" in arguments and arguments[0] == "train":
+        shutil.copytree(folder / "videos", folder / "mydata")  # as if prepared
     with pytest.raises(SystemExit) as caught:
         main([*arguments, *SHORTER.get(arguments[0], [])])
     assert caught.value.code in (0, None)
-    if arguments[0] == "animate":
-        assert probe(folder / arguments[arguments.index("-o") + 1]).frames == probe(folder / "driver.mp4").frames
+    results = [folder / after for flag, after in pairwise(arguments) if flag in RESULTS]
+    if "--preview" in arguments:
+        results = results[1:]  # nothing but the preview is made
+    assert [path.name for path in results if not path.exists()] == []
+    if arguments[0] == "animate" and "--start" not in arguments and "--preview" not in arguments:
+        assert probe(results[0]).frames == probe(folder / "driver.mp4").frames
 
 
 def test_the_set_up_commands_are_the_two_that_ci_and_newcomers_run() -> None:
