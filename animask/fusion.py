@@ -5,6 +5,7 @@ stay the one definition: the copy runs their code.
 """
 
 import copy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,10 +20,10 @@ from animask.model import Animator
 # bf16 and fp32), at 2048 mostly, at 4096 and beyond often slower. On cores with AMX: even at 256, slower at 4096.
 TAPS_PER_PIXEL = 1024
 
-Blocks = nn.Sequential | nn.ModuleList
-
 # Convolutions on CPUs compute channels in groups of this many; a head with one or three computes the rest in vain.
 LANES = 16
+
+Blocks = Any  # a Sequential or ModuleList of Sequentials with named layers, which no type describes
 
 # Rows: taps of the transposed convolution; columns: the taps of the 3×3 one that they are the sum of.
 TAP_SUMS = ((0.0, 0.0, 1.0), (0.0, 1.0, 1.0), (1.0, 1.0, 0.0), (1.0, 0.0, 0.0))
@@ -34,7 +35,7 @@ def fuse(model: Animator) -> Animator:
     Fuse in float32 and cast afterwards, because sums of rounded weights are off. The copy is in eval mode and does
     not learn; its parameters have other names and shapes than the model's, so it is not for saving.
     """
-    fast = copy.deepcopy(model).eval().requires_grad_(False)
+    fast: Any = copy.deepcopy(model).eval().requires_grad_(False)
     full, small = model.config.resolution, model.config.mask_size
     fast.m.head, fast.m.norm = fold(fast.m.head, fast.m.norm), nn.Identity()
     fast.l.first, fast.l.norm = fold(fast.l.first, fast.l.norm), nn.Identity()
@@ -46,7 +47,13 @@ def fuse(model: Animator) -> Animator:
         fuse_decoder(network.body.decoder, side >> model.config.blocks)
     for network, side in ((fast.m, small), (fast.r, small), (fast.l, full), (fast.h, full)):
         network.head = SpreadConv(network.head, side)
-    return fast
+        network.register_forward_pre_hook(arrange)
+    return fast  # type: ignore[no-any-return]
+
+
+def arrange(network: nn.Module, inputs: tuple[Tensor]) -> Tensor:
+    """The input of a network channels-last, as its convolutions want it: else each would copy what it joins."""
+    return inputs[0].contiguous(memory_format=torch.channels_last)
 
 
 def fold(conv: nn.Conv2d, norm: nn.Module) -> nn.Conv2d:
@@ -93,7 +100,7 @@ class SpreadConv(nn.Conv2d):
         """conv: k×k with stride 1 and "same" padding. side: of its input in pixels."""
         n = max(n for n in (1, 2, 4) if conv.out_channels * n**2 <= max(LANES, conv.out_channels) and side % n == 0)
         size, outputs = conv.kernel_size[0], conv.out_channels
-        super().__init__(conv.in_channels, outputs * n**2, size + n - 1, stride=n, padding=conv.padding)
+        super().__init__(conv.in_channels, outputs * n**2, size + n - 1, stride=n, padding=size // 2)
         weight = conv.weight.new_zeros(outputs, n, n, *self.weight.shape[1:])
         for y in range(n):
             for x in range(n):

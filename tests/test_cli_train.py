@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_cases import FEW_CASES, enter, finish, heard, make_data, start
+from training_cases import FEW_CASES, finish, heard, make_data, start
 
 from animask import config
 from animask.cli import main
@@ -20,7 +20,8 @@ from animask.errors import InputError
 from animask.training import previews, settings, starting
 from animask.weights import load_model, read_metadata
 
-FAST = "--preset tiny --perceptual pixels --batch 2 --workers 0 --precision fp32 --device cpu".split()
+FAST = ["--preset", "tiny", "--perceptual", "pixels", "--batch", "2", "--workers", "0", "--precision", "fp32"]
+FAST += ["--device", "cpu"]
 
 
 @pytest.fixture(scope="module")
@@ -76,11 +77,6 @@ def test_quiet_says_nothing_and_json_is_one_object(data, tmp_path, capsys):
         str(tmp_path / "run/weights.safetensors"),
     )
     assert {"loss", "val_l1_f"} <= outcome["figures"].keys()
-
-
-def watch_on(terminal: str, arguments: list[str], output: Path, environment: dict[str, str]) -> None:
-    """A command whose stderr is a terminal."""
-    enter(attach, (terminal, arguments), output, environment)
 
 
 def attach(terminal: str, arguments: list[str]) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from animask.animation import Settings, Summary, animate_many, list_jobs, read_pairs
+from animask.animation import scenes as scenes_module
 from animask.animation import studio as studio_module
 from animask.animation.batches import Job, check_jobs, local_device
 from animask.cli import main
@@ -87,6 +88,8 @@ def test_one_failure_does_not_stop_the_rest(folder: Path, settings: Settings, mo
     loads = []
     load = studio_module.load_model
     monkeypatch.setattr(studio_module, "load_model", lambda *given: loads.append(given) or load(*given))
+    probes = []
+    monkeypatch.setattr(scenes_module, "probe", lambda path: probes.append(path) or probe(path))
     told: list[str] = []
     jobs = list_jobs([Path(name) for name in ("a.png", "bad.png", "b.png")], Path("driver.mp4"), Path("new/out"))
     summary = animate_many(jobs, settings, tell=told.append)
@@ -94,7 +97,7 @@ def test_one_failure_does_not_stop_the_rest(folder: Path, settings: Settings, mo
     assert [(failure.source, failure.exit_code) for failure in summary.failed] == [("bad.png", 2)]
     assert "bad.png" in summary.failed[0].error
     assert [probe(folder / report.output).frames for report in summary.made] == [3, 3]
-    assert len(loads) == 1
+    assert len(loads) == len(probes) == 1  # one model, and one look at the driver
     assert len(told) == 3
     assert sorted(path.name for path in (folder / "new/out").iterdir()) == ["a.mp4", "b.mp4"]
 

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import threading
+from concurrent.futures import CancelledError
 from fractions import Fraction
 from itertools import pairwise
 
@@ -20,6 +22,7 @@ from animask.errors import AnimaskError, InputError
 from animask.images import write_image
 from animask.preparation import PrepareConfig, Record, prepare
 from animask.preparation.boxes import GivenBox, read_boxes
+from animask.preparation.clips import Job, process
 from animask.preparation.records import assign_partitions, read_records, write_records
 from animask.preparation.scenes import CutFinder, list_shots
 from animask.preparation.sources import list_sources
@@ -368,6 +371,18 @@ def test_an_interrupted_run_is_continued(raw, dataset, tmp_path):
     assert summary.videos + summary.videos_done_before == 6 and summary.videos_done_before >= 1
     assert table(out) == table(dataset[0])
     assert clips(out) == clips(dataset[0])
+
+
+def test_a_stopped_video_leaves_nothing(raw, tmp_path):
+    (source,) = list_sources([raw / "bob.mp4"], tmp_path)
+    (tmp_path / "train").mkdir()
+    stopped = threading.Event()
+    given = (GivenBox(0, 12, (0, 0, 64, 64), FPS, 96, 64),)
+    job = Job(source, tmp_path, SMALL, given, stopped, lambda fraction: None)
+    stopped.set()
+    with pytest.raises(CancelledError):
+        process(job)
+    assert list((tmp_path / "train").iterdir()) == []
 
 
 def test_other_settings_are_refused(raw, dataset):

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -170,6 +171,20 @@ def test_steps_a_kill_and_a_resumption_equal_a_run_without_them(whole, data, cac
     assert [line["step"] for line in log_of(out) if "loss" in line] == list(range(1, STEPS + 1)), "step 5 once"
     keep = [{**line, "samples_per_second": 0} for line in log_of(out)]
     assert keep == [{**line, "samples_per_second": 0} for line in log_of(whole)], "the same figures as well"
+    wait_for_end(process.pid or 0)
+
+
+def wait_for_end(group: int) -> None:
+    """Loader processes see within seconds that their run was killed."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    os.killpg(group, signal.SIGKILL)
+    pytest.fail("a loader process lives on")
 
 
 def die_while_saving(moment: str, out: Path, data: Path) -> None:

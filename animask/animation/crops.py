@@ -40,16 +40,16 @@ class Crop:
     faces: tuple[Box, ...] = ()
 
 
-def parse_crop(text: str) -> str | Square:
-    """ "auto", "none" or "centre", or X,Y,SIZE as numbers. Raises InputError for anything else."""
+def parse_crop(text: str, name: str = "crop") -> str | Square:
+    """ "auto", "none" or "centre", or X,Y,SIZE as numbers. Raises InputError with `name` for anything else."""
     if text in NAMES:
         return text
     try:
         x, y, size = (int(part) for part in text.split(","))
     except ValueError:
-        raise InputError(f"the crop {text!r} is not understood", f"give {', '.join(NAMES)} or X,Y,SIZE") from None
+        raise InputError(f"the {name} {text!r} is not understood", f"give {', '.join(NAMES)} or X,Y,SIZE") from None
     if size < 1:
-        raise InputError(f"the crop {text} has no pixels", "SIZE must be at least 1")
+        raise InputError(f"the {name} {text} has no pixels", "SIZE must be at least 1")
     return x, y, size
 
 

@@ -48,11 +48,9 @@ def open_scene(source: Path, driver: Path, studio: Studio) -> Scene:
     """
     settings = studio.settings
     picture = read_image(source, settings.background, settings.max_pixels)
-    info = probe(driver)
-    rate = settings.fps or info.fps
-    first, stop = count_frames(info, rate, settings)
+    info, followed = look_at_driver(driver, studio)
+    rate, first, stop = count_frames(info, settings)
     found = crop_source(picture, studio, source)
-    followed = crop_driver(info, studio)
     if settings.match == "first":
         followed = match_driver(picture, found, info, followed, studio)
     for path, crop in ((source, found), (driver, followed)):
@@ -62,8 +60,9 @@ def open_scene(source: Path, driver: Path, studio: Studio) -> Scene:
     return Scene(picture, info, found, followed, rate, first, stop)
 
 
-def count_frames(info: VideoInfo, rate: Fraction, settings: Settings) -> tuple[int, int]:
-    """The first frame, and one past the last, that the settings name; InputError where there is none."""
+def count_frames(info: VideoInfo, settings: Settings) -> tuple[Fraction, int, int]:
+    """Rate, first frame, and one past the last, that the settings name; InputError where there is none."""
+    rate = settings.fps or info.fps
     duration = info.frames / rate if info.is_folder else Fraction(info.duration)
     total = max(1, round(duration * rate))
     first = round(settings.start * rate)
@@ -72,7 +71,7 @@ def count_frames(info: VideoInfo, rate: Fraction, settings: Settings) -> tuple[i
         raise InputError(f"{info.path} lasts {float(duration):.2f} seconds and has no frame at {settings.start}")
     if stop <= first:
         raise InputError(f"no frame lies between {settings.start} and {settings.end} seconds", "--end after --start")
-    return first, stop
+    return rate, first, stop
 
 
 def crop_source(picture: np.ndarray, studio: Studio, path: Path) -> Crop:
@@ -86,6 +85,15 @@ def crop_source(picture: np.ndarray, studio: Studio, path: Path) -> Crop:
         return look_for_object(iter([picture]), height, width, studio.model)
 
     return choose_crop(settings.source_crop, height, width, look)
+
+
+def look_at_driver(path: Path, studio: Studio) -> tuple[VideoInfo, Crop]:
+    """What the driver is, and its square: of one that drives several sources, found once."""
+    if path not in studio.drivers:
+        info = probe(path)
+        count_frames(info, studio.settings)  # an empty part has no face
+        studio.drivers[path] = info, crop_driver(info, studio)
+    return studio.drivers[path]
 
 
 def crop_driver(info: VideoInfo, studio: Studio) -> Crop:

@@ -47,8 +47,8 @@ class Settings:
     max_pixels: int = MAX_PIXELS
 
     def __post_init__(self) -> None:
-        parse_crop(self.source_crop)
-        parse_crop(self.driver_crop)
+        parse_crop(self.source_crop, "source-crop")
+        parse_crop(self.driver_crop, "driver-crop")
         if self.layout not in LAYOUTS:
             raise InputError(f"unknown layout {self.layout!r}", f"choose one of {', '.join(LAYOUTS)}")
         if self.match not in ("none", "first"):

@@ -6,11 +6,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from animask.animation.crops import Crop
 from animask.animation.settings import Settings
 from animask.animation.streaming import at_precision
 from animask.devices import DTYPES, pick_device, pick_precision
 from animask.headers import read_header
 from animask.model import Animator
+from animask.video import VideoInfo
 from animask.weights import find_weights, load_model, read_config, sha256
 
 log = logging.getLogger(__name__)
@@ -34,6 +36,7 @@ class Studio:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.drivers: dict[Path, tuple[VideoInfo, Crop]] = {}  # those that were looked at
 
     @cached_property
     def weights(self) -> Path:

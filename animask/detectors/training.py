@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 import torch
 import typer
-from safetensors.torch import save_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -169,7 +169,7 @@ def save(network: nn.Module, path: Path, about: dict[str, str]) -> None:
         for name, value in network.state_dict().items()
     }
     partial = partial_path(path)
-    save_file(tensors, partial, {"format": "pt", **about})
+    partial.write_bytes(to_bytes(tensors, {"format": "pt", **about}))
     partial.replace(path)
 
 

@@ -1,6 +1,7 @@
 """`train`: a run from its settings to its weights."""
 
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -115,9 +116,15 @@ def stream(trainer: Trainer, pairs: Pairs) -> Iterator[Batch]:
         num_workers=config.workers,
         pin_memory=ranks.device.type == "cuda",
         prefetch_factor=4 if config.workers else None,
+        multiprocessing_context=loaders() if config.workers else None,
         worker_init_fn=calm,
     )
     return iter(loader)
+
+
+def loaders() -> str | None:
+    """How loader processes begin: on Linux as forks of the run, so that they see it when it is killed, and end."""
+    return "fork" if sys.platform == "linux" else None
 
 
 def calm(worker: int) -> None:

@@ -1,0 +1,163 @@
+"""The fast form of a model answers as the plain one does."""
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from animask import fusion
+from animask.animation import animate, at_precision
+from animask.config import MODEL_PRESETS, ModelConfig
+from animask.fusion import SpreadConv, fold, fuse, transposed
+from animask.images import to_tensor
+from animask.metrics import l1
+from animask.model import Animator
+from animask.toons import pose_at, render, sample_identity
+
+NETWORKS = {"m": (3, 1), "r": (5, 4), "l": (5, 4), "h": (8, 1)}  # input channels, divisor of the input's side
+SMALL = {"width": 4, "max_channels": 16, "residual_blocks": 2}
+CONFIGS = {
+    "tiny": MODEL_PRESETS["tiny"],
+    "tiny-128": replace(MODEL_PRESETS["tiny"], resolution=128),
+    "compact": replace(MODEL_PRESETS["compact"], resolution=128, **SMALL),
+    "compact-64": replace(MODEL_PRESETS["compact"], resolution=64, blocks=3, **SMALL),
+    "released": replace(MODEL_PRESETS["released"], resolution=128, **SMALL),
+    "released-64": replace(MODEL_PRESETS["released"], resolution=64, blocks=4, **SMALL),
+}
+
+
+def lively(config: ModelConfig) -> Animator:
+    """A model as training might leave one: statistics and weights of BatchNorm of either sign, outputs that vary."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        model = Animator(config).requires_grad_(False).eval()
+        for layer in model.modules():
+            if isinstance(layer, nn.BatchNorm2d):
+                layer.running_mean.normal_(0, 0.3)
+                layer.running_var.uniform_(0.3, 2)
+                if layer.affine:
+                    layer.weight.normal_(0, 1)
+                    layer.bias.normal_(0, 0.5)
+        example = torch.rand(1, 8, config.resolution, config.resolution)
+        for name, (inputs, divisor) in NETWORKS.items():
+            head, seen = getattr(model, name).head, []
+            handle = head.register_forward_hook(lambda layer, x, y, seen=seen: seen.append(y))
+            getattr(model, name)(example[:, :inputs, ::divisor, ::divisor])
+            handle.remove()
+            steep = getattr(model, name).temperature if name == "r" else 1.0
+            head.weight *= 2 * steep / seen[0].std()
+            head.bias.copy_(-seen[0].mean() * 2 * steep / seen[0].std())
+    return model
+
+
+def noise(*shape: int) -> torch.Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(2))
+
+
+@pytest.mark.parametrize("head", ["plain", "normalised"])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_network_answers_the_same_borders_included(name, head):
+    config = replace(CONFIGS[name], mask_head=head)
+    model = lively(config)
+    fast = fuse(model)
+    for part, (inputs, divisor) in NETWORKS.items():
+        x = noise(2, inputs, config.resolution // divisor, config.resolution // divisor)
+        with torch.inference_mode():
+            plain, quick = getattr(model, part)(x), getattr(fast, part)(x)
+        assert plain.std() > 0.01, part  # what hardly varies cannot tell
+        assert quick.shape == plain.shape
+        assert (quick - plain).abs().max() <= 1e-4, part
+
+
+@pytest.mark.parametrize("name", ["compact", "released"])
+def test_the_equations_run_on_the_fast_form(name):
+    model = lively(replace(CONFIGS[name], threshold=0.0))  # a pixel on the threshold may fall on either side
+    fast = fuse(model)
+    s, d = noise(3, 3, model.config.resolution, model.config.resolution).split((1, 2))
+    with torch.inference_mode():
+        plain, quick = model.drive(s, model.m(s), d), fast.drive(s, fast.m(s), d)
+    assert all((a - b).abs().max() <= 1e-4 for a, b in zip(plain, quick, strict=True))
+
+
+def test_the_model_itself_stays_as_it_is():
+    model = lively(CONFIGS["tiny"]).train()
+    before = copy.deepcopy(model.state_dict())
+    fast = fuse(model)
+    assert model.training and not fast.training
+    assert not any(p.requires_grad for p in fast.parameters())
+    assert fast.config == model.config
+    assert model.state_dict().keys() == before.keys()
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+def test_blocks_are_rewritten_where_it_pays():
+    """512 channels at 2×2 pixels are not worth 16 taps; the last block, of few channels at the full side, is."""
+    decoder = fuse(Animator(replace(MODEL_PRESETS["compact"], width=32, max_channels=512))).m.body.decoder
+    kinds = [any(isinstance(layer, nn.ConvTranspose2d) for layer in block) for block in decoder]
+    assert kinds[0] is False and kinds[-1] is True
+    assert kinds == sorted(kinds)
+
+
+def test_up_sampling_and_convolution_by_hand():
+    """One pixel of value 1, taps 1 to 9: the four copies of the pixel see the sums of the taps that reach them."""
+    conv = nn.Conv2d(1, 1, 3, padding=1, bias=False)
+    conv.weight = nn.Parameter(torch.arange(1.0, 10.0).view(1, 1, 3, 3), requires_grad=False)
+    one = torch.ones(1, 1, 1, 1)
+    # up-sampled: 2×2 ones; the upper left one meets taps 5, 6, 8, 9, the upper right one 4, 5, 7, 8, and so on
+    assert transposed(conv)(one).tolist() == [[[[28.0, 24.0], [16.0, 12.0]]]]
+
+
+@pytest.mark.parametrize(("outputs", "side", "stride"), [(1, 8, 4), (1, 6, 2), (3, 8, 2), (3, 5, 1), (20, 8, 1)])
+def test_spread_convolution_equals_the_convolution(outputs, side, stride):
+    conv = nn.Conv2d(2, outputs, 7, padding=3).requires_grad_(False)
+    wide = SpreadConv(conv, side)
+    x = noise(1, 2, side, side)
+    assert wide.stride == (stride, stride)
+    torch.testing.assert_close(wide(x), conv(x), atol=1e-5, rtol=1e-5)
+
+
+def test_fold_by_hand():
+    """y = 2x + 1, then (y - 3) / 2 · 4 + 5: 4x + 1."""
+    conv, norm = nn.Conv2d(1, 1, 1).requires_grad_(False).eval(), nn.BatchNorm2d(1, eps=0.0).requires_grad_(False).eval()
+    conv.weight.fill_(2.0)
+    conv.bias.fill_(1.0)
+    norm.running_mean.fill_(3.0)
+    norm.running_var.fill_(4.0)
+    norm.weight.fill_(4.0)
+    norm.bias.fill_(5.0)
+    both = fold(conv, norm)
+    assert (both.weight.item(), both.bias.item()) == (4.0, 1.0)
+
+
+def test_bfloat16_pictures_look_the_same():
+    model = lively(replace(CONFIGS["compact"], width=8, max_channels=64))
+    fast = at_precision(fuse(model), "bf16")
+    side = model.config.resolution
+    source = render(sample_identity(1), pose_at(1, 0.0), side)
+    driver = [render(sample_identity(2), pose_at(2, time), side) for time in (0.0, 0.7, 1.4)]
+    with torch.inference_mode():
+        s, d = to_tensor(source, "cpu"), to_tensor(driver, "cpu")
+        m_s = model.m(s)
+        plain = model.drive(s, m_s, d, "no_pert").f
+        quick = fast.drive(s, fast.m(s), d, "no_pert").f
+    assert plain.std() > 0.1
+    assert l1(quick, plain).mean() <= 1 / 255
+    assert -10 * ((quick - plain) ** 2).mean().log10() >= 40
+
+
+def test_frames_come_out_of_the_stream():
+    model = lively(CONFIGS["tiny"])
+    source, *driver = [render(sample_identity(n), pose_at(n, 0.5), 64) for n in (1, 2, 3)]
+    plain, quick = (np.stack(list(animate(m, source, driver))) for m in (model, fuse(model)))
+    assert np.abs(plain.astype(int) - quick).mean() < 0.5
+
+
+def test_a_wrong_tap_would_be_seen(monkeypatch):
+    monkeypatch.setattr(fusion, "TAP_SUMS", (*fusion.TAP_SUMS[:3], (0.9, 0.0, 0.0)))
+    model = lively(CONFIGS["tiny"])
+    x = noise(1, 8, 64, 64)
+    with torch.inference_mode():
+        assert (fuse(model).h(x) - model.h(x)).abs().max() > 1e-3
