@@ -40,7 +40,7 @@ def lively(config: ModelConfig) -> Animator:
                 layer.running_var.uniform_(0.3, 2)
                 if layer.affine:
                     layer.weight.normal_(0, 1)
-                    layer.bias.normal_(0, 0.5)
+                    layer.bias.normal_(0.5, 0.5)  # or whole layers would be cut to zero
         example = torch.rand(1, 8, config.resolution, config.resolution)
         for name, (inputs, divisor) in NETWORKS.items():
             head, seen = getattr(model, name).head, []

@@ -120,6 +120,7 @@ def test_progress_goes_to_who_shows_it(data, tmp_path):
     assert outcome.samples_per_second > 0
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader")  # of more loaders than cores
 def test_loaders_in_processes_of_their_own_give_the_same(whole, data, tmp_path):
     run_tiny(tmp_path / "run", data, workers=2)
     assert_same(tmp_path / "run" / CHECKPOINT, whole / CHECKPOINT)

@@ -291,7 +291,8 @@ def animate_jobs(jobs: "list[Job]", settings: "Settings", flags: SimpleNamespace
         if not flags.quiet:
             say(line)
 
-    with watched(flags.quiet, "results that are whole stay") as progress:
+    quiet = flags.quiet or not sys.stderr.isatty()  # a line a job is enough for a log file
+    with watched(quiet, "results that are whole stay") as progress:
         summary = animate_many(jobs, settings, flags.skip_existing, progress, tell)
     if int(os.environ.get("RANK", 0)) == 0:  # all processes have the same summary
         for report in summary.made:

@@ -172,14 +172,14 @@ def draw(progress: "Progress") -> "Table":
     from rich.table import Table
 
     figures = progress.figures
-    losses = ("loss", "loss_c", "loss_f", "loss_mask")
+    losses = (("all", "loss"), ("c", "loss_c"), ("f", "loss_f"), ("mask", "loss_mask"))
     left = timedelta(seconds=round(progress.seconds_left))
     pace = f"{progress.step}/{progress.total}  {figures['samples_per_second']:.1f} samples/s  {left} left"
     bar = Table.grid(padding=(0, 2))
     bar.add_row(ProgressBar(progress.total, progress.step, width=30), pace)
     table = Table.grid(padding=(0, 2))
     table.add_row("steps", bar)
-    table.add_row("losses", "  ".join(f"{name.removeprefix('loss_')} {figures[name]:.4f}" for name in losses))
+    table.add_row("losses", "  ".join(f"{name} {figures[key]:.4f}" for name, key in losses))
     mean, spread, motion = (figures[f"mask_{name}"] for name in ("mean", "spread", "motion"))
     table.add_row("masks", f"mean {mean:.3f}  spread {spread:.3f}  |m(d)-m(s)| {motion:.3f}")
     shown = (("coarse", "l1_c"), ("final", "l1_f"), ("copying the source", "l1_copy"))
