@@ -1,5 +1,6 @@
 """How fast a model is on this machine, beside the plain networks and beside what its arithmetic allows."""
 
+import logging
 import sys
 import tempfile
 import time
@@ -23,9 +24,12 @@ from animask.samples import FPS, SECONDS, SIZE, write_driver, write_face
 from animask.video import VideoWriter, read_frames
 from animask.weights import load_model, save_model
 
+log = logging.getLogger(__name__)
+
 ROUNDS = 3  # at least; quartiles of fewer say nothing
 MOST_ROUNDS = 100
 FACE, DRIVER, OUTPUT = "face.png", "driver.mp4", "result.mp4"
+CLIP = 50  # frames
 CONVOLUTION = (8, 256, 64)  # batch, channels in and out, side: large enough that only arithmetic counts
 PRODUCT = 2048  # rows and columns of both matrices
 REPEATS = 20  # of an operation on a GPU
@@ -107,10 +111,13 @@ def measure_speed(settings: Settings, preset: str = "", seconds: float = 10.0) -
         folder = Path(name)
         weights = random_weights(preset, folder) if preset else settings.weights
         settings = replace(settings, weights=weights, source_crop="none", driver_crop="none", overwrite=True)
-        write_face(folder / FACE)
-        write_driver(folder / DRIVER)
         studio = Studio(settings)
         shorten(studio, 2 * settings.batch)
+        log.info(
+            "weights %s: %s on %s", studio.weights, studio.precision, studio.device
+        )  # what is missing is known now
+        write_face(folder / FACE)
+        write_driver(folder / DRIVER)
         run_pipeline(studio, folder)
         memory = peak_memory(), peak_gpu_memory(studio.device)
         speed = measure(studio, folder, seconds, memory)
@@ -137,8 +144,8 @@ def measure(studio: Studio, folder: Path, seconds: float, memory: tuple[int | No
     times = take_turns({"fast": drive(model, face, clip[:batch]), "plain": drive(plain, face, clip[:1])}, seconds)
     count = len(clip[:batch])
     networks = spread([count / time for time in times["fast"]])
-    frames = min(len(clip), max(count, round(networks.median * seconds / ROUNDS / 2)))
-    pipeline, stages = measure_stages(studio, folder, face, clip[:frames], seconds)
+    frames = min(len(clip), max(count, round(networks.median * seconds / ROUNDS)))
+    pipeline, stages = measure_stages(studio, folder, face, clip, frames, seconds)
     return Speed(
         weights="",
         preset=config.preset,
@@ -160,29 +167,34 @@ def measure(studio: Studio, folder: Path, seconds: float, memory: tuple[int | No
 
 
 def measure_stages(
-    studio: Studio, folder: Path, face: np.ndarray, clip: list[np.ndarray], seconds: float
+    studio: Studio, folder: Path, face: np.ndarray, clip: list[np.ndarray], frames: int, seconds: float
 ) -> tuple[Spread, dict[str, Stage]]:
-    """Frames a second of the whole pipeline on the first frames of the example, and its parts one by one."""
-    shorten(studio, len(clip))
-    made = list(animate(studio.model, face, clip, batch=studio.settings.batch))
-    square, end, side = (0, 0, SIZE), float(len(clip) / FPS), studio.side
+    """Frames a second of the whole pipeline on the first frames of the example, and its parts one by one.
 
-    def encode() -> None:
-        with VideoWriter(folder / OUTPUT, FPS, (side, side), folder / DRIVER) as writer:
-            for frame in made:
-                writer.write(frame)
-
-    calls: dict[str, Callable[[], object]] = {
-        "whole": lambda: run_pipeline(studio, folder),
-        "decode": lambda: list(read_frames(folder / DRIVER, end=end, crop=square, size=side)),
-        "networks": lambda: list(animate(studio.model, face, clip, batch=studio.settings.batch)),
-        "encode": encode,
+    Decoding and encoding see CLIP frames at least, because starting ffmpeg takes as long as a few.
+    """
+    shorten(studio, frames)
+    side, long = studio.side, clip[: max(frames, CLIP)]
+    end = float(len(long) / FPS)
+    calls: dict[str, tuple[int, Callable[[], object]]] = {
+        "whole": (frames, lambda: run_pipeline(studio, folder)),
+        "decode": (len(long), lambda: list(read_frames(folder / DRIVER, end=end, crop=(0, 0, SIZE), size=side))),
+        "networks": (frames, lambda: list(animate(studio.model, face, clip[:frames], batch=studio.settings.batch))),
+        "encode": (len(long), lambda: encode(folder / OUTPUT, long, folder / DRIVER)),
     }
-    times = take_turns(calls, seconds)
-    whole = spread([len(clip) / time for time in times.pop("whole")])
-    total = sum(median(values) for values in times.values())
-    ms = {name: spread([1000 * time / len(clip) for time in values]) for name, values in times.items()}
-    return whole, {name: Stage(ms[name], median(values) / total) for name, values in times.items()}
+    times = take_turns({name: call for name, (_, call) in calls.items()}, seconds)
+    whole = spread([frames / time for time in times.pop("whole")])
+    ms = {name: spread([1000 * time / calls[name][0] for time in values]) for name, values in times.items()}
+    total = sum(value.median for value in ms.values())
+    return whole, {name: Stage(value, value.median / total) for name, value in ms.items()}
+
+
+def encode(path: Path, frames: list[np.ndarray], sound: Path) -> None:
+    """Square frames and the sound of another file to a video."""
+    side = frames[0].shape[0]
+    with VideoWriter(path, FPS, (side, side), sound) as writer:
+        for frame in frames:
+            writer.write(frame)
 
 
 def run_pipeline(studio: Studio, folder: Path) -> None:

@@ -175,7 +175,8 @@ def test_flags_reach_the_settings(job: list[str], capsys: pytest.CaptureFixture[
         ),
         (["eval", "--metrics=l1,akd"], ["eval", "--metrics", "l1", "--metrics", "akd"]),
         (["eval", "--metrics", "l1", "--metrics", "akd"], ["eval", "--metrics", "l1", "--metrics", "akd"]),
-        (["animate", "a b.png", "c.mp4", "-o", "d.mp4"], ["animate", "a b.png", "c.mp4", "-o", "d.mp4"]),
+        (["eval", "--scale", "0.75", "1", "-q"], ["eval", "--scale", "0.75", "--scale", "1", "-q"]),
+        (["animate", "--scale", "1", "a,b.png", "c.mp4"], ["animate", "--scale", "1", "a,b.png", "c.mp4"]),
     ],
 )
 def test_several_values_after_one_flag(given: list[str], expected: list[str]) -> None:

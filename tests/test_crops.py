@@ -23,10 +23,21 @@ from animask.animation.crops import (
     look_for_object,
     sample_frames,
 )
-from animask.animation.moments import MOST_SCALE, MOST_SHIFT, Shape, align, match_square, measure, object_above
+from animask.animation.moments import (
+    MOST_SCALE,
+    MOST_SHIFT,
+    Shape,
+    align,
+    mass_of,
+    match_square,
+    measure,
+    object_above,
+    overlap,
+)
+from animask.cli import main
 from animask.errors import InputError, MissingError
 from animask.faces import Box
-from animask.images import read_image, write_image
+from animask.images import crop_resize, read_image, write_image
 from animask.model import Animator
 from animask.toons import Pose, render, sample_identity
 from animask.video import VideoWriter, probe
@@ -282,6 +293,33 @@ def test_matching_has_limits(brightness: Animator) -> None:
     assert np.hypot(x + size / 2 - 150, y + size / 2 - 150) <= np.hypot(1, 1) * MOST_SHIFT * 300 + 1
 
 
+def blobs(seed: int, height: int, width: int) -> np.ndarray:
+    """Soft bright spots on black."""
+    spots = np.random.default_rng(seed).random((5, 6)) ** 4
+    grey = cv2.resize(spots * 255, (width, height), interpolation=cv2.INTER_CUBIC).clip(0, 255)
+    return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
+
+
+def test_matching_never_makes_the_masks_less_alike(brightness: Animator) -> None:
+    """Same moments, other forms: without a look at the overlap, most of these would end up further apart."""
+    before, after = [], []
+    for seed in range(8):
+        source, frame = blobs(seed, SIDE, SIDE), blobs(seed + 100, 120, 150)
+        goal = mass_of(brightness, source)
+        for square, found in (((20, 10, 100), before), (match_square(brightness, source, frame, (20, 10, 100)), after)):
+            mass = mass_of(brightness, crop_resize(frame, square, SIDE))
+            assert goal is not None and mass is not None
+            found.append(overlap(goal, mass))
+    assert all(new >= old for old, new in zip(before, after, strict=True))
+    assert sum(after) > sum(before)
+
+
+def test_overlap_by_hand() -> None:
+    a, b = np.array([[4.0, 0.0], [0.0, 0.0]]), np.array([[1.0, 1.0], [1.0, 1.0]])
+    assert overlap(a, a) == 1
+    assert overlap(a, b) == overlap(b, a) == 0.25
+
+
 def test_nothing_to_match_changes_nothing(brightness: Animator) -> None:
     flat = np.full((200, 300, 3), 90, np.uint8)
     assert match_square(brightness, disc(64, 64, 32, 30, 12), flat, (10, 20, 90)) == (10, 20, 90)
@@ -306,6 +344,19 @@ def test_a_preview_shows_both_crops_and_makes_no_video(
     with pytest.raises(InputError, match="exists already"):
         preview_crops(tmp_path / "crowd.png", driver, tmp_path / "crops.png", settings)
     preview_crops(tmp_path / "crowd.png", driver, tmp_path / "crops.png", replace(settings, overwrite=True))
+
+
+def test_no_face_exits_3_with_a_hint(
+    driver: Path, face_weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_image(tmp_path / "sky.png", np.full((90, 120, 3), 200, np.uint8))
+    command = ["animate", str(tmp_path / "sky.png"), str(driver), "-o", str(tmp_path / "out.mp4"), "--device", "cpu"]
+    with pytest.raises(SystemExit) as caught:
+        main([*command, "--weights", str(face_weights), "--driver-crop", "centre"])
+    captured = capsys.readouterr()
+    assert (caught.value.code, captured.out) == (3, "")
+    assert captured.err.splitlines() == [captured.err.strip()]
+    assert "Hint: --source-crop centre" in captured.err
 
 
 def test_what_was_chosen_is_the_same_with_every_size_of_picture(crowd: np.ndarray) -> None:

@@ -25,6 +25,7 @@ from animask.weights import read_metadata, read_tensors
 TINY = MODEL_PRESETS["tiny"]
 SIDE = TINY.resolution
 CPU = torch.device("cpu")
+PRELOADED = ["animask.training", "animask.cli.train", "torch._dynamo", "torch.utils.tensorboard"]
 FEW_CASES = 5  # held-out pairs; a preview of all would take longer than the steps
 
 
@@ -104,7 +105,7 @@ def start(function: Callable[..., None], *arguments: Any, output: Path, **enviro
     Its parent is a server that has imported everything and computed nothing, so that starting takes no time.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["training_cases", "animask.cli.train"])
+    context.set_forkserver_preload(PRELOADED)
     process = context.Process(target=enter, args=(function, arguments, output, environment))
     process.start()
     return process

@@ -51,34 +51,43 @@ def measure(mass: np.ndarray) -> Shape:
     return Shape(float(x), float(y), float(np.sqrt(area)))
 
 
-def shape_of(model: Animator, image: np.ndarray) -> Shape | None:
-    """The shape of the mask that m gives an RGB uint8 (R, R, 3) image; None where it marks nothing."""
+def mass_of(model: Animator, image: np.ndarray) -> np.ndarray | None:
+    """The mass (R/4, R/4) in the mask that m gives an RGB uint8 (R, R, 3) image; None where it marks nothing."""
     with torch.inference_mode():
         mask = model.m(to_tensor(image, next(model.parameters()).device))
-    mass = object_above(mask[0, 0].double().cpu().numpy(), BACKGROUND)
-    return None if mass is None else measure(mass)
+    return object_above(mask[0, 0].double().cpu().numpy(), BACKGROUND)
+
+
+def overlap(a: np.ndarray, b: np.ndarray) -> float:
+    """How much of two masses, each taken as a whole of 1, lies in the same places: 0 nothing, 1 all."""
+    return float(np.minimum(a / a.sum(), b / b.sum()).sum())
 
 
 def match_square(model: Animator, picture: np.ndarray, frame: np.ndarray, square: Square) -> Square:
     """The driver's square, shifted and scaled until its mask has the centre and the area of the source's mask.
 
-    picture: the source's crop, RGB uint8 (R, R, 3). frame: a whole driver frame, RGB uint8 (H, W, 3). Unchanged
-    where one of the masks marks nothing; it moves no further than MOST_SHIFT and MOST_SCALE.
+    picture: the source's crop, RGB uint8 (R, R, 3). frame: a whole driver frame, RGB uint8 (H, W, 3). Of the squares
+    on the way, the given one included, the one whose mask overlaps most with the source's: with other moments a mask
+    may have another form, too. Unchanged where one of the masks marks nothing; it moves no further than MOST_SHIFT
+    and MOST_SCALE.
     """
-    goal = shape_of(model, picture)
-    matched = square
+    goal, found = mass_of(model, picture), mass_of(model, crop_resize(frame, square, len(picture)))
+    best, matched = square, square
+    most = 0.0 if goal is None or found is None else overlap(goal, found)
     for _ in range(ROUNDS):
-        found = shape_of(model, crop_resize(frame, matched, len(picture)))
-        if goal is None or found is None or not goal.spread or not found.spread:
-            return square
-        matched = limit(align(matched, found, goal), square)
-    return matched
+        if goal is None or found is None:
+            break
+        matched = limit(align(matched, measure(found), measure(goal)), square)
+        found = mass_of(model, crop_resize(frame, matched, len(picture)))
+        if found is not None and overlap(goal, found) > most:
+            best, most = matched, overlap(goal, found)
+    return best
 
 
 def align(square: Square, found: Shape, goal: Shape) -> Square:
     """The square in which the mass that is `found` in this one has the shape `goal`."""
     x, y, size = square
-    side = size * found.spread / goal.spread
+    side = size * found.spread / goal.spread if found.spread and goal.spread else size
     return round(x + found.x * size - goal.x * side), round(y + found.y * size - goal.y * side), max(1, round(side))
 
 

@@ -10,6 +10,7 @@ from animask.animation.crops import Crop
 from animask.animation.settings import Settings
 from animask.animation.streaming import at_precision
 from animask.devices import DTYPES, pick_device, pick_precision
+from animask.fusion import fuse
 from animask.headers import read_header
 from animask.model import Animator
 from animask.video import VideoInfo
@@ -28,7 +29,7 @@ def open_model(settings: Settings) -> tuple[Animator, str, str]:
     model = load_model(settings.weights, device)
     changes: dict[str, Any] = {"threshold": settings.threshold, "scale": settings.scale}
     model.config = replace(model.config, **{key: value for key, value in changes.items() if value is not None})
-    return at_precision(model, precision), device, precision
+    return at_precision(fuse(model), precision), device, precision
 
 
 class Studio:

@@ -10,6 +10,7 @@ import typer
 
 from animask.cli import weights
 from animask.cli.animate import animate
+from animask.cli.bench import bench
 from animask.cli.demo import demo
 from animask.cli.eval import evaluate
 from animask.cli.info import info
@@ -18,7 +19,7 @@ from animask.cli.screen import Terminated, show_error
 from animask.cli.train import train
 from animask.errors import AnimaskError
 
-LISTS = ("--metrics", "--ablation")  # options that take several values after one flag
+LISTS = ("--metrics", "--ablation", "--threshold", "--scale")  # of eval: they take several values after one flag
 
 app = typer.Typer(
     name="animask",
@@ -32,6 +33,7 @@ app.command()(animate)
 app.command()(train)
 app.command("eval")(evaluate)
 app.command()(prepare)
+app.command()(bench)
 app.add_typer(weights.app, name="weights")
 app.command()(info)
 app.command()(demo)
@@ -54,7 +56,9 @@ def callback(
 
 
 def spread_lists(arguments: list[str]) -> list[str]:
-    """`--metrics l1 akd` and `--metrics l1,akd` as `--metrics l1 --metrics akd`, which the parser understands."""
+    """`eval --metrics l1 akd` and `--metrics l1,akd` as `--metrics l1 --metrics akd`, which the parser understands."""
+    if "eval" not in arguments[:1]:
+        return arguments
     result: list[str] = []
     flag = ""
     for argument in arguments:

@@ -59,6 +59,9 @@ class Trainer:
         self.model = ranks.synchronise(model)
         self.loss = loss.to(self.device)
         self.ema = Average(self.model, config.ema)
+        if config.compile:  # each network whole; what joins them draws from a generator, where graphs break
+            for network in (self.model.m, self.model.r, self.model.l, self.model.h):
+                network.compile()
         betas = (config.beta1, config.beta2)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.lr, betas=betas, fused=True)
         self.step = self.samples = 0
@@ -85,8 +88,6 @@ class Trainer:
             network.requires_grad_(not learns(network))
         if self.forward is None or changed:
             self.forward = self.ranks.wrap(self.model)
-            if self.config.compile:
-                self.forward = torch.compile(self.forward)
         return self.forward
 
     def learn(self, batch: Batch) -> Tensor:
