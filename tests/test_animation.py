@@ -209,7 +209,6 @@ def test_memory_for_less_than_one_frame_is_an_error(tiny_model: Animator) -> Non
 
 
 def test_a_fall_back_is_in_the_report(
-    tiny_model: Animator,
     tiny_weights: Path,
     picture: Path,
     driver: Path,
@@ -217,7 +216,7 @@ def test_a_fall_back_is_in_the_report(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     settings = Settings(weights=str(tiny_weights), device="cpu", precision="bf16")
-    monkeypatch.setattr("animask.animation.studio.load_model", lambda *given: broken(tiny_model))
+    monkeypatch.setattr("animask.animation.studio.fuse", broken)
     report = animate_file(picture, driver, tmp_path / "out.mp4", settings)
     assert report.precision == "fp32"
     assert ["going on in fp32" in warning for warning in report.warnings] == [True]

@@ -22,7 +22,7 @@ from animask.evaluation import Settings, evaluate, to_json
 from animask.evaluation.columns import drive, make_columns
 from animask.evaluation.protocols import FIRST_DRIVER, TOON_FRAMES, TOON_RATE, TOON_VIDEOS, ClipCase, ToonCase, plan
 from animask.evaluation.report import choose, order
-from animask.evaluation.results import Comparison, Journal, Record, average, compare, judge, plain, read_records
+from animask.evaluation.results import Comparison, Journal, Record, average, compare, judge, plain, read_records, sum_up
 from animask.evaluation.scoring import METRICS, Scorer, Seen
 from animask.images import to_tensor, write_image
 from animask.metrics import KeyPoints
@@ -363,7 +363,7 @@ def test_the_full_method_is_compared_video_by_video():
     assert (found.better_in, found.videos) == (1, 2)
     assert (found.full, found.without) == (pytest.approx(0.15), pytest.approx(0.2))
     assert found.holds
-    assert "is better than no_ref" in found.sentence()
+    assert sum_up([found]) == ["full is better than no_ref by l1 (1 of 2 videos)"]
 
 
 def test_the_claim_of_the_paper_is_judged_either_way():
@@ -371,6 +371,7 @@ def test_the_claim_of_the_paper_is_judged_either_way():
     worse = compare(records_of([0.1], [0.2], "csim"), "full", ["no_ref", "no_pert"], {"csim": True})
     assert judge(better + worse).endswith("holds by l1; does not hold by csim")
     assert judge(better[:1]) == ""
+    assert sum_up(worse)[0] == "full is better than no_ref by no metric; not by csim (0 of 1 videos)"
     assert not Comparison("l1", "no_ref", 0.1, 0.1, 0, 1, False).holds  # a draw does not show that a step is needed
 
 

@@ -121,7 +121,10 @@ def test_spread_convolution_equals_the_convolution(outputs, side, stride):
 
 def test_fold_by_hand():
     """y = 2x + 1, then (y - 3) / 2 · 4 + 5: 4x + 1."""
-    conv, norm = nn.Conv2d(1, 1, 1).requires_grad_(False).eval(), nn.BatchNorm2d(1, eps=0.0).requires_grad_(False).eval()
+    conv, norm = (
+        nn.Conv2d(1, 1, 1).requires_grad_(False).eval(),
+        nn.BatchNorm2d(1, eps=0.0).requires_grad_(False).eval(),
+    )
     conv.weight.fill_(2.0)
     conv.bias.fill_(1.0)
     norm.running_mean.fill_(3.0)

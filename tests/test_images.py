@@ -149,9 +149,7 @@ def test_formats(tmp_path: Path, kind: str) -> None:
         read_image(path, max_pixels=24 * 32 - 1)
 
 
-@pytest.mark.parametrize(
-    "name", ["a b.png", "-o.png", "'quote\".png", "nl\n.png", "顔😀.png", "é" * 125 + ".png"]
-)
+@pytest.mark.parametrize("name", ["a b.png", "-o.png", "'quote\".png", "nl\n.png", "顔😀.png", "é" * 125 + ".png"])
 def test_names(tmp_path: Path, name: str) -> None:
     write_image(tmp_path / name, quadrants())
     assert np.array_equal(read_image(tmp_path / name), quadrants())
@@ -162,13 +160,9 @@ def png_chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
-def test_decompression_bomb_is_refused_before_decoding(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_decompression_bomb_is_refused_before_decoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     header = struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)
-    body = (
-        png_chunk(b"IHDR", header) + png_chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + png_chunk(b"IEND", b"")
-    )
+    body = png_chunk(b"IHDR", header) + png_chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + png_chunk(b"IEND", b"")
     path = tmp_path / "bomb.png"
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("the bomb was decoded"))
@@ -270,9 +264,7 @@ def test_write_refuses_unknown_suffixes_and_missing_folders(tmp_path: Path) -> N
         write_image(tmp_path / "missing" / "out.png", quadrants())
 
 
-@pytest.mark.parametrize(
-    ("suffix", "error"), [(".png", 0), (".webp", 0), (".bmp", 0), (".tiff", 0), (".jpg", 16)]
-)
+@pytest.mark.parametrize(("suffix", "error"), [(".png", 0), (".webp", 0), (".bmp", 0), (".tiff", 0), (".jpg", 16)])
 def test_written_pictures_come_back(tmp_path: Path, suffix: str, error: int) -> None:
     image = cv2.resize(quadrants(), (32, 32), interpolation=cv2.INTER_NEAREST)[4:20, 4:20]
     write_image(tmp_path / f"out{suffix}", image)

@@ -86,9 +86,7 @@ def test_any_size_gives_the_same_look(size: int):
     picture = render(identity, pose, size)
     assert picture.shape == (size, size, 3)
     assert picture.dtype == np.uint8
-    coarse = [
-        cv2.resize(p, (16, 16), interpolation=cv2.INTER_AREA) for p in (picture, render(identity, pose, 128))
-    ]
+    coarse = [cv2.resize(p, (16, 16), interpolation=cv2.INTER_AREA) for p in (picture, render(identity, pose, 128))]
     assert np.abs(np.subtract(*coarse, dtype=float)).mean() < 3  # of 255
     places, _ = keypoints(identity, pose, size)
     expected, _ = keypoints(identity, pose, 128)
@@ -197,10 +195,7 @@ def test_points_are_in_order_and_follow_the_pose(seed: int):
     assert point("lip_bottom", identity, rest)[1] < point("chin", identity, rest)[1]
     assert point("mouth_left", identity, rest)[0] < point("mouth_right", identity, rest)[0]
     shift = point("nose_tip", identity, Pose(yaw=0.5))[0] - point("nose_tip", identity, rest)[0]
-    assert (
-        shift
-        > point("left_eye_inner", identity, Pose(yaw=0.5))[0] - point("left_eye_inner", identity, rest)[0]
-    )
+    assert shift > point("left_eye_inner", identity, Pose(yaw=0.5))[0] - point("left_eye_inner", identity, rest)[0]
     assert shift > 5
     assert point("nose_tip", identity, Pose(pitch=0.3))[1] > point("nose_tip", identity, rest)[1]
     assert point("head_top", identity, Pose(roll=0.3))[0] > point("head_top", identity, rest)[0]

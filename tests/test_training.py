@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -151,6 +152,15 @@ def test_bf16_keeps_weights_in_fp32_and_agrees_roughly():
     assert not torch.equal(a, b)
 
 
+def test_compiled_networks_learn_the_same(monkeypatch):
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))  # traced, but not made faster
+    plain, compiled = (make_trainer(compile=flag, r_start=0.0) for flag in (False, True))
+    assert torch.allclose(plain.learn(BATCH), compiled.learn(BATCH), rtol=1e-3, atol=1e-4)
+    assert compiled.model.state_dict().keys() == plain.model.state_dict().keys()
+    assert compiled.model.h._compiled_call_impl is not None
+    assert plain.model.h._compiled_call_impl is None
+
+
 # the optimiser and its rate
 
 
@@ -184,6 +194,11 @@ def test_rate_drops_after_epochs_60_and_90(epoch):
 def test_steps_stand_for_the_epochs(steps):
     found = np.array(rates(make_trainer(steps=steps))) / 2e-4
     assert [int((found > level).sum()) for level in (0.5, 0.05)] == [-(-steps * 6 // 10), -(-steps * 9 // 10)]
+
+
+def test_an_epoch_begins_at_its_step_whatever_the_quotient():
+    found = rates(make_trainer(steps=100, decay=(29,), lr=1.0))  # 29 / 100 · 100 < 29 in floating point
+    assert (found[28], found[29]) == (1.0, pytest.approx(0.1))
 
 
 def test_warm_up_is_linear_and_cosine_ends_at_zero():

@@ -198,14 +198,10 @@ def test_rotation_turns_the_picture(shapes: Path) -> None:
 
 def test_circle_stays_a_circle(tmp_path: Path) -> None:
     image = np.zeros((240, 256, 3), np.uint8)
-    cv2.ellipse(
-        image, (128, 120), (96, 90), 0, 0, 360, (255, 255, 255), -1
-    )  # a circle where pixels are 15:16
+    cv2.ellipse(image, (128, 120), (96, 90), 0, 0, 360, (255, 255, 255), -1)  # a circle where pixels are 15:16
     write_image(tmp_path / "stored.png", image)
     path = tmp_path / "sar.mp4"
-    ffmpeg(
-        "-i", tmp_path / "stored.png", "-vf", "setsar=15/16", "-c:v", "libx264", "-pix_fmt", "yuv420p", path
-    )
+    ffmpeg("-i", tmp_path / "stored.png", "-vf", "setsar=15/16", "-c:v", "libx264", "-pix_fmt", "yuv420p", path)
     disc = next(read_frames(path, size=128))[..., 0] > 127
     assert disc.shape == (128, 128)
     rows, columns = np.flatnonzero(disc.any(1)), np.flatnonzero(disc.any(0))
@@ -337,9 +333,7 @@ def test_playlists_open_nothing(clip: Path, tmp_path: Path) -> None:
         if "concat" in name:
             path.write_text(f"ffconcat version 1.0\nfile '{target}'\n")
         elif "sdp" in name:
-            path.write_text(
-                "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\n"
-            )
+            path.write_text("v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\n")
         else:
             path.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{target}\n#EXT-X-ENDLIST\n")
         with pytest.raises(InputError):
@@ -351,9 +345,7 @@ def test_playlists_open_nothing(clip: Path, tmp_path: Path) -> None:
     server.close()
 
 
-@pytest.mark.parametrize(
-    "name", ["-i.mp4", "a b.mp4", "nl\n'q\".mp4", "http:x.mp4", "%d|顔😀.mp4", "é" * 125 + ".mp4"]
-)
+@pytest.mark.parametrize("name", ["-i.mp4", "a b.mp4", "nl\n'q\".mp4", "http:x.mp4", "%d|顔😀.mp4", "é" * 125 + ".mp4"])
 def test_names(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     path = Path(name)
@@ -437,9 +429,7 @@ def test_odd_sizes_are_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 @pytest.mark.parametrize("suffix", [".mp4", ".gif"])
-def test_interrupted_writer_leaves_what_was_there(
-    tmp_path: Path, suffix: str, error: type[BaseException]
-) -> None:
+def test_interrupted_writer_leaves_what_was_there(tmp_path: Path, suffix: str, error: type[BaseException]) -> None:
     path = tmp_path / f"out{suffix}"
     path.write_bytes(b"old")
     with pytest.raises(error), VideoWriter(path, NTSC, (WIDTH, HEIGHT)) as writer:
@@ -518,9 +508,7 @@ for name in ("out.mp4", "out.webm", "out.gif", "frames"):
 
 
 def test_a_full_disk_is_a_sentence(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", LIMITED, str(tmp_path)], capture_output=True, text=True, timeout=60
-    )
+    done = subprocess.run([sys.executable, "-c", LIMITED, str(tmp_path)], capture_output=True, text=True, timeout=60)
     assert done.stderr == ""
     lines = done.stdout.splitlines()
     assert [line.split()[0] for line in lines] == ["out.mp4", "out.webm", "out.gif", "frames"]
@@ -582,9 +570,7 @@ def test_two_writers_of_one_file(tmp_path: Path) -> None:
 def test_memory_and_handles_stay_flat(tmp_path: Path) -> None:
     resource = pytest.importorskip("resource")
     path = tmp_path / "long.mp4"
-    ffmpeg(
-        "-f", "lavfi", "-i", "testsrc2=s=320x240:r=30:d=40", "-c:v", "libx264", "-preset", "ultrafast", path
-    )
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=320x240:r=30:d=40", "-c:v", "libx264", "-preset", "ultrafast", path)
     handles, threads = len(list(Path("/proc/self/fd").iterdir())), threading.active_count()
     frames = read_frames(path)
     list(itertools.islice(frames, 100))

@@ -168,6 +168,8 @@ def describe(result: "Result") -> None:
     """The protocol, the table and what else there is to say, for people."""
     from rich.console import Console
 
+    from animask.evaluation import sum_up
+
     for name, value in result.protocol.items():
         if isinstance(value, str | int):
             say(f"{name}: {value}")
@@ -176,7 +178,7 @@ def describe(result: "Result") -> None:
     for network in result.protocol["networks"]:
         say(f"network: {network['network']}, {network['file']}, sha256 {network['sha256'][:16]}")
     Console(stderr=True).print(draw(result))
-    for text in (*(item.sentence() for item in result.comparisons), result.claim):
+    for text in (*sum_up(result.comparisons), result.claim):
         if text:
             say(text)
     for name, reason in result.failed.items():

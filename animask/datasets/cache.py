@@ -122,11 +122,8 @@ def fill_cache(clips: list[Clip], resolution: int, folder: Path, workers: int, r
 
 def in_threads(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
     """The results of a function in the order of its items; Ctrl-C waits only for the items that have begun."""
-    pool = ThreadPoolExecutor(max(1, workers))
-    try:
+    with ThreadPoolExecutor(max(1, workers)) as pool:
         yield from pool.map(function, items)
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def toon_pool(count: int, resolution: int, folder: Path, workers: int) -> tuple[Path, ...]:

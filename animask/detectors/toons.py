@@ -1,8 +1,10 @@
 """The bundled detectors of toons, as the metrics use them: frames to key points, frames to embeddings."""
 
 import hashlib
+import json
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -35,10 +37,10 @@ def read_network(network: nn.Module, path: Path, device: torch.device | str) -> 
     return network.requires_grad_(False).eval().to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
-def about(name: str, path: Path) -> dict[str, str]:
-    """What a report says of a detector; held_out: its figures on toons that it never saw, as its training left them."""
+def about(name: str, path: Path) -> dict[str, Any]:
+    """What a report says of a detector; held_out: its figures on unseen toons, {} if nobody measured them."""
     with safe_open(path, framework="pt") as file:
-        figures = (file.metadata() or {}).get("held_out", "not measured")
+        figures = json.loads((file.metadata() or {}).get("held_out", "{}"))
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return {"network": name, "file": path.name, "sha256": digest, "held_out": figures}
 

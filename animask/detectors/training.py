@@ -228,7 +228,7 @@ def measure_identity(path: Path, side: int) -> dict[str, float]:
 
 def roc_area(same: Tensor, different: Tensor) -> float:
     """The chance that a pair of one identity is nearer than a pair of two (Mann and Whitney), ties count half."""
-    ordered = different.sort().values
+    ordered, same = different.sort().values, same.contiguous()
     below, up_to = (torch.searchsorted(ordered, same, right=right).double().mean() for right in (False, True))
     return float((below + up_to) / 2 / len(ordered))
 

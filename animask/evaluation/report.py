@@ -15,7 +15,7 @@ from animask.animation import device_of, encode_source
 from animask.evaluation.columns import Column, drive
 from animask.evaluation.description import p_test
 from animask.evaluation.protocols import Case
-from animask.evaluation.results import Result, show
+from animask.evaluation.results import Result, show, sum_up
 from animask.evaluation.style import STYLE
 from animask.images import to_images, to_tensor
 from animask.model import Animator
@@ -145,7 +145,7 @@ def legend(result: Result) -> str:
 
 def remarks(result: Result) -> str:
     """The ablations in words, and the videos that are missing."""
-    texts = [item.sentence() for item in result.comparisons]
+    texts = sum_up(result.comparisons)
     texts += [f"{name} was left out: {reason}" for name, reason in result.failed.items()]
     claim = f"<p><strong>{escape(result.claim)}.</strong></p>" if result.claim else ""
     return claim + (f"<ul>{''.join(f'<li>{escape(text)}</li>' for text in texts)}</ul>" if texts else "")
@@ -215,4 +215,4 @@ def definitions(content: Any) -> str:
         return f"<dl>{items}</dl>"
     if isinstance(content, list):
         return "".join(definitions(item) for item in content)
-    return escape(str(content))
+    return escape(show(content) if isinstance(content, float) else str(content))

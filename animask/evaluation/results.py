@@ -52,14 +52,6 @@ class Comparison(NamedTuple):
         """Whether the full method is better by the mean over all frames."""
         return self.full > self.without if self.higher else self.full < self.without
 
-    def sentence(self) -> str:
-        """The comparison in words."""
-        word = "better" if self.holds else "not better"
-        return (
-            f"{self.metric}: full {show(self.full)} is {word} than {self.column} {show(self.without)}; "
-            f"better in {self.better_in} of {self.videos} videos"
-        )
-
 
 @dataclass(frozen=True)
 class Result:
@@ -145,6 +137,19 @@ def compare(records: list[Record], full: str, ablations: list[str], higher: dict
             means = [total(records)[name][metric].mean for name in (full, column)]
             found.append(Comparison(metric, column, means[0], means[1], better, len(pairs), up))
     return found
+
+
+def sum_up(comparisons: list[Comparison]) -> list[str]:
+    """One sentence for each ablation: by which metrics the full method is better, and in how many of the videos."""
+    sentences = []
+    for column in dict.fromkeys(item.column for item in comparisons):
+        words: dict[bool, list[str]] = {True: [], False: []}
+        for item in comparisons:
+            if item.column == column:
+                words[item.holds].append(f"{item.metric} ({item.better_in} of {item.videos} videos)")
+        rest = f"; not by {', '.join(words[False])}" if words[False] else ""
+        sentences.append(f"full is better than {column} by {', '.join(words[True]) or 'no metric'}{rest}")
+    return sentences
 
 
 def judge(comparisons: list[Comparison]) -> str:

@@ -78,7 +78,7 @@ class Scorer:
             lpips = Lpips(device)
             networks.append(lpips)
             self.metrics[LPIPS] = Metric("frames", "0 to about 1", False, lambda x, y, d: lpips(x.frames, y.frames))
-        self.about: list[dict[str, str]] = [network.about for network in networks]
+        self.about: list[dict[str, Any]] = [network.about for network in networks]
 
     def see(self, frames: Tensor) -> Seen:
         """Frames (B, 3, R, R) and what the detectors find in them."""

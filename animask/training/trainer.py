@@ -122,8 +122,7 @@ class Trainer:
 
     def losses(self, trace: Trace, target: Tensor) -> list[Tensor]:
         """The combined loss and its parts: loss, loss_c, loss_f, loss_mask."""
-        with torch.no_grad():
-            truth = self.loss.features(target)
+        truth = self.loss.features(target)
         loss_c = self.loss.distance(self.loss.features(trace.c), truth)  # eq. (9)
         loss_f = torch.zeros_like(loss_c)
         if learns(self.model.h):
