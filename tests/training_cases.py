@@ -25,7 +25,6 @@ from animask.weights import read_metadata, read_tensors
 TINY = MODEL_PRESETS["tiny"]
 SIDE = TINY.resolution
 CPU = torch.device("cpu")
-PRELOADED = ["animask.training", "animask.cli.train", "torch._dynamo", "torch.utils.tensorboard"]
 FEW_CASES = 5  # held-out pairs; a preview of all would take longer than the steps
 
 
@@ -102,10 +101,9 @@ def assert_same(first: Path, second: Path) -> None:
 def start(function: Callable[..., None], *arguments: Any, output: Path, **environment: str) -> BaseProcess:
     """Run a function in a process of its own, which leads its group; stdout and stderr go to files.
 
-    Its parent is a server that has imported everything and computed nothing, so that starting takes no time.
+    It is started afresh: a fork of a process that has loaded torch can wait for ever on a lock of its threads.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
+    context = multiprocessing.get_context("spawn")
     process = context.Process(target=enter, args=(function, arguments, output, environment))
     process.start()
     return process
