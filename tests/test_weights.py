@@ -134,7 +134,7 @@ def test_the_bundled_files_have_their_hashes() -> None:
         pytest.skip("no bundled weights in this checkout")
     assert {path.name: weights.sha256(path) for path in paths} == weights.read_sums()
     for path in paths:
-        assert describe(path.stem).licence != cards.UNSTATED
+        assert describe(str(path)).licence != cards.UNSTATED, path.name
 
 
 # what is not there
