@@ -4,12 +4,13 @@ import sys
 from dataclasses import asdict
 from types import ModuleType, SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
 from animask.detectors import KINDS, Lpips, open_identity, open_points
-from animask.detectors.networks import EMBEDDING, IdentityNet, KeyPointNet, mean_place
+from animask.detectors.networks import EMBEDDING, IdentityNet, KeyPointNet, deviation, mean_place
 from animask.detectors.people import ARCFACE, FACES, ArcFace, BodyKeyPoints, FaceKeyPoints, place_of
 from animask.detectors.pool import FIRST_TRAINING, SIDE, Pool, dress, make_pool, open_pool
 from animask.detectors.toons import IDENTITY_FILE, KEYPOINT_FILE, ToonIdentity, ToonKeyPoints, bundled
@@ -75,6 +76,15 @@ def test_a_frame_without_a_head_has_no_key_points():
     assert ToonKeyPoints()(to_tensor(frames, "cpu")).visible.float().mean() < 0.2
 
 
+def test_key_points_of_a_smeared_face_are_missed():
+    detector, poses = ToonKeyPoints(), [(n, pose_at(n, 0.0)) for n in range(400, 406)]
+    sharp = [render(sample_identity(n), pose, 256) for n, pose in poses]
+    smeared = [cv2.GaussianBlur(frame, (0, 0), 14) for frame in sharp]
+    seen, missed = (detector(to_tensor(frames, "cpu")).visible.float().mean() for frames in (sharp, smeared))
+    assert seen > 0.85
+    assert missed < 0.1
+
+
 def test_embeddings_tell_unseen_identities_apart(unseen):
     embeddings = ToonIdentity()(unseen.flatten(0, 1)).view(10, 2, EMBEDDING)
     torch.testing.assert_close(embeddings.norm(dim=2), torch.ones(10, 2))
@@ -104,6 +114,13 @@ def test_the_mean_place_of_one_hot_cell_is_its_centre():
     heat[0, 0, 1, 3] = 100.0  # row 1, column 3: pixels 2..3 and 6..7 of the picture
     heat[0, 1, 0, 0] = heat[0, 1, 0, 2] = 100.0
     torch.testing.assert_close(mean_place(heat), torch.tensor([[[6.5, 2.5], [2.5, 0.5]]]))
+
+
+def test_the_deviation_of_one_cell_is_nothing_and_of_two_half_their_distance():
+    heat = torch.full((1, 2, 4, 4), -100.0)
+    heat[0, 0, 1, 3] = 100.0
+    heat[0, 1, 0, 0] = heat[0, 1, 0, 3] = 100.0  # 6 pixels apart
+    torch.testing.assert_close(deviation(heat), torch.tensor([[0.0, 3.0]]))
 
 
 def test_networks_have_their_shapes():

@@ -1,7 +1,10 @@
 """Small training runs that several tests share: settings, data, and processes of their own that may be killed."""
 
+import ctypes
 import multiprocessing
 import os
+import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from multiprocessing.process import BaseProcess
@@ -25,6 +28,7 @@ from animask.weights import read_metadata, read_tensors
 TINY = MODEL_PRESETS["tiny"]
 SIDE = TINY.resolution
 CPU = torch.device("cpu")
+PR_SET_PDEATHSIG = 1  # <linux/prctl.h>: the signal that a process gets when its parent ends
 FEW_CASES = 5  # held-out pairs; a preview of all would take longer than the steps
 
 
@@ -111,6 +115,8 @@ def start(function: Callable[..., None], *arguments: Any, output: Path, **enviro
 
 def enter(function: Callable[..., None], arguments: tuple[Any, ...], output: Path, environment: dict[str, str]) -> None:
     os.setsid()
+    if sys.platform == "linux":  # a test that is cut off leaves nothing behind
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     os.environ.update(environment)
     torch.set_num_threads(1)
     cv2.setNumThreads(1)

@@ -62,9 +62,26 @@ class KeyPointNet(nn.Module):
 
 def mean_place(heat: Tensor) -> Tensor:
     """The mean place (B, K, 2) under the softmax of maps (B, K, H, W), in pixels of a picture of twice the size."""
+    share, columns, rows = spread_out(heat)
+    return torch.stack([(share.sum(2) * columns).sum(2), (share.sum(3) * rows).sum(2)], dim=2)
+
+
+def deviation(heat: Tensor) -> Tensor:
+    """How far (B, K) the softmax of maps spreads about its mean place, in the same pixels: the root mean square.
+
+    Small where the network sees the point, large where it can only guess.
+    """
+    share, columns, rows = spread_out(heat)
+    x, y = (mean_place(heat)[..., i, None] for i in (0, 1))
+    variance = (share.sum(2) * (columns - x).square()).sum(2) + (share.sum(3) * (rows - y).square()).sum(2)
+    return variance.sqrt()
+
+
+def spread_out(heat: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The softmax of maps (B, K, H, W), and the places of its columns and rows in a picture of twice the size."""
     share = heat.flatten(2).softmax(2).unflatten(2, heat.shape[2:])
     rows, columns = (2 * torch.arange(n, device=heat.device) + 0.5 for n in heat.shape[2:])
-    return torch.stack([(share.sum(2) * columns).sum(2), (share.sum(3) * rows).sum(2)], dim=2)
+    return share, columns, rows
 
 
 class IdentityNet(nn.Module):
