@@ -94,6 +94,7 @@ class TrainConfig:
     by up to shift radians, each on its own draw. degrade: chance of a mild blur or compression noise in d.
     toons, stills: share of the samples from rendered toons and from single pictures made to move.
     toon_pool: identities that are rendered once, ahead; 0 renders a new one for every sample.
+    cross: share of the toons that are driven by another toon in the target's pose, see Animator.forward.
     data: folder of the data set; empty: it is looked for by its name. limit_videos: clips that are used at most.
     """
 
@@ -122,6 +123,7 @@ class TrainConfig:
     degrade: float = 0.0
     toons: float = 0.0
     toon_pool: int = 0
+    cross: float = 0.0
     stills: float = 0.0
     stills_dir: str = ""
     data: str = ""
@@ -163,7 +165,7 @@ TRAIN_RANGES = {
     **dict.fromkeys(("log_every", "preview_every", "save_every"), (1, math.inf)),
     **dict.fromkeys(("warmup", "toon_pool", "workers"), (0, math.inf)),
     **dict.fromkeys(("lambda_mask", "lambda_rec", "r_start", "h_start"), (0, math.inf)),
-    **dict.fromkeys(("toons", "stills", "degrade"), (0, 1)),
+    **dict.fromkeys(("toons", "stills", "degrade", "cross"), (0, 1)),
     **dict.fromkeys(("far", "shift"), (0, 0.5)),
     **dict.fromkeys(("beta1", "beta2", "ema"), (0, 0.999999)),
     "lr": (1e-8, 1),

@@ -74,18 +74,33 @@ class Animator(nn.Module):
         c, f = self.render(s, m_s, m_dr)  # eq. (3), (4)
         return Trace(m_s, m_d, m_dp, m_dr, c, f)
 
-    def forward(self, s: Tensor, d: Tensor, generator: torch.Generator | None = None) -> Trace:
+    def forward(
+        self, s: Tensor, d: Tensor, generator: torch.Generator | None = None, other: Tensor | None = None
+    ) -> Trace:
         """Training, equations (5) to (7): ℓ and h see the raw driver mask. s, d = A(target): (B, 3, R, R).
 
         h is left out (f is c) while its parameters do not learn. Of the masks in the trace, only m_dr
         carries a gradient.
+
+        other: (K, 3, R, R), other identities in the poses of the last K targets; rendered data can have them.
+        # paper: no data show two identities in one pose, so r learns from P_train alone and ℓ and h from raw masks.
+        # here: these K go the way of test time, P_test and r, with the truth known; the shortest way to r's task.
         """
-        m_s, m_d = self.m(torch.cat((s, d))).chunk(2)  # one pass, so that BatchNorm sees both alike
-        m_dp = p_train(m_d.detach(), self.config.threshold_train, self.config.cuts, generator)
-        m_dr = self.refine(s, m_s, m_dp)  # eq. (5)
-        c = self.coarse(s, m_s, m_d)  # eq. (6)
+        if other is None:
+            m_s, m_d = self.m(torch.cat((s, d))).chunk(2)  # one pass, so that BatchNorm sees both alike
+            m_dp = p_train(m_d.detach(), self.config.threshold_train, self.config.cuts, generator)
+            m_dr = self.refine(s, m_s, m_dp)  # eq. (5)
+            m_x = m_d
+        else:
+            n, own = len(s), len(s) - len(other)
+            m_s, m_d, m_o = self.m(torch.cat((s, d, other))).split((n, n, len(other)))
+            m_dp = p_train(m_d[:own].detach(), self.config.threshold_train, self.config.cuts, generator)
+            m_dp = torch.cat((m_dp, p_test(m_o.detach(), self.config.threshold, self.config.scale)))
+            m_dr = self.refine(s, m_s, m_dp)
+            m_x = torch.cat((m_d[:own], m_dr[own:].detach()))
+        c = self.coarse(s, m_s, m_x)  # eq. (6)
         learns = next(self.h.parameters()).requires_grad
-        f = self.final(s, m_s, m_d, c) if learns else c  # eq. (7)
+        f = self.final(s, m_s, m_x, c) if learns else c  # eq. (7)
         return Trace(m_s.detach(), m_d.detach(), m_dp, m_dr, c, f)
 
     def down(self, x: Tensor) -> Tensor:

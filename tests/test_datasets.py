@@ -416,7 +416,7 @@ def test_flips_by_hand():
     s, d = np.arange(12, dtype=np.uint8).reshape(1, 4, 3), np.full((1, 4, 3), 99, np.uint8)
 
     def flipped(how: str, *draws: float) -> str:
-        a, b = changes.flip(s, d, how, Script(*draws))
+        a, b = changes.flip((s, d), how, Script(*draws))
         kinds = {s.tobytes(): "s", d.tobytes(): "d", s[:, ::-1].tobytes(): "mirrored s"}
         return f"{kinds[a.tobytes()]}, {kinds[b.tobytes()]}"
 

@@ -18,6 +18,7 @@ from animask.video.probing import list_pictures
 
 FRAMES_PER_CLIP = 64  # kept in the cache, spread over the clip: 12.6 MB a clip at 256²
 POSES_PER_TOON = 6  # of a pool that is rendered once
+TROUPE = 8  # toons of a pool that strike the same poses
 TOON_IDENTITIES = 1_000_000  # this many from this seed on are for training; those below are held out
 REPORT_SECONDS = 10
 
@@ -127,12 +128,15 @@ def in_threads(function: Callable[[Item], Result], items: Iterable[Item], worker
 
 
 def toon_pool(count: int, resolution: int, folder: Path, workers: int) -> tuple[Path, ...]:
-    """Render `count` identities in POSES_PER_TOON poses each into the cache, once; for machines with few cores."""
+    """Render `count` identities in POSES_PER_TOON poses each into the cache, once; for machines with few cores.
+
+    TROUPE identities in a row share their poses.
+    """
 
     def make(number: int) -> Path:
-        path = folder / f"toon-{number}-{resolution}-{POSES_PER_TOON}.npy"
+        path = folder / f"toon-{number}-{resolution}-{POSES_PER_TOON}-{TROUPE}.npy"
         if not is_whole(path):
-            rng = np.random.default_rng((TOON_IDENTITIES, number))
+            rng = np.random.default_rng((TOON_IDENTITIES, number // TROUPE))
             identity = sample_identity(TOON_IDENTITIES + number)
             frames = [render(identity, sample_pose(rng), resolution) for _ in range(POSES_PER_TOON)]
             save_array(path, np.stack(frames))

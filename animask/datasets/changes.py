@@ -4,13 +4,16 @@ import cv2
 import numpy as np
 
 
-def flip(s: np.ndarray, d: np.ndarray, how: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Flip a pair in time (swap) or space (mirror) as TrainConfig.flips says."""
+def flip(frames: tuple[np.ndarray, ...], how: str, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+    """Flip the frames of a sample in time (swap) or space (mirror) as TrainConfig.flips says.
+
+    A sample with another identity in the target's pose has no time to flip.
+    """
     if how == "time-or-mirror" and rng.random() < 0.5:
-        return d, s
+        return frames[::-1] if len(frames) == 2 else frames
     if how != "none" and rng.random() < 0.5:
-        return s[:, ::-1], d[:, ::-1]
-    return s, d
+        return tuple(frame[:, ::-1] for frame in frames)
+    return frames
 
 
 def move(image: np.ndarray, amount: float, rng: np.random.Generator) -> np.ndarray:

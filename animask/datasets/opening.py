@@ -37,6 +37,7 @@ def open_pairs(dataset: str, model: ModelConfig, config: TrainConfig, report: Re
         pool=toon_pool(config.toon_pool, size, folder, config.workers),
         repeats=config.repeats,
         toons=config.toons,
+        cross=config.cross,
         stills=config.stills,
         far=config.far,
         flips=config.flips,

@@ -96,9 +96,9 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr()
         generator = torch.Generator(self.device).manual_seed(self.chance())
-        s, d, target = self.frames(batch, generator)
+        s, d, target, other = self.frames(batch, generator)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-            trace = forward(s, d, generator)
+            trace = forward(s, d, generator, other)
             losses = self.losses(trace, target)
         self.optimizer.zero_grad()
         losses[0].backward()
@@ -112,13 +112,16 @@ class Trainer:
         """The seed of this step's draws on this rank; from the step alone, so that a resumed run draws the same."""
         return (self.config.seed * 1_000_003 + self.step) * self.ranks.world + self.ranks.rank
 
-    def frames(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Source, driver A(d) and target on the device, float in [0, 1]; with jitter "all" the pair shares an A too."""
-        s, d, target = (x.to(self.device, non_blocking=True).float() / 255 for x in batch)
+    def frames(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Source, driver A(d), target and A(other) on the device, float in [0, 1]; with jitter "all" the pair shares
+        an A too.
+        """
+        s, d, target, *others = (x.to(self.device, non_blocking=True).float() / 255 for x in batch if x is not None)
         d = augment(d, generator)
+        other = augment(others[0], generator) if others else None
         if self.config.jitter == "all":
             s, target = augment(torch.cat((s, target), dim=3), generator).chunk(2, dim=3)  # one draw for the pair
-        return s, d, target
+        return s, d, target, other
 
     def losses(self, trace: Trace, target: Tensor) -> list[Tensor]:
         """The combined loss and its parts: loss, loss_c, loss_f, loss_mask."""
