@@ -409,6 +409,85 @@ def test_a_pool_of_toons_is_rendered_once(tmp_path, monkeypatch):
     assert cache.toon_pool(2, 32, tmp_path, 1) == pool
 
 
+def test_a_troupe_shares_its_poses(tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "sample_pose", lambda rng: rng.integers(256))
+    monkeypatch.setattr(cache, "sample_identity", lambda seed: seed - cache.TOON_IDENTITIES)
+    monkeypatch.setattr(cache, "render", lambda who, pose, size: np.full((size, size, 3), (who, pose, 0), np.uint8))
+    pool = [places(np.load(path)) for path in cache.toon_pool(cache.TROUPE + 2, 8, tmp_path, 1)]
+    assert [toon[0][0] for toon in pool] == list(range(cache.TROUPE + 2))
+    poses = [tuple(pose for _, pose in toon) for toon in pool]
+    assert [len(set(troupe)) for troupe in (poses[: cache.TROUPE], poses[cache.TROUPE :])] == [1, 1]
+    assert poses[0] != poses[-1]
+
+
+# toons driven by another toon in the target's pose
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> tuple[Path, ...]:
+    """A whole troupe of toons and one of two; a frame's first pixel is (toon, pose, 1)."""
+    paths = []
+    for toon in range(cache.TROUPE + 2):
+        frames = np.ones((cache.POSES_PER_TOON, 8, 8, 3), np.uint8)
+        frames[..., 0] = toon
+        frames[..., 1] = np.arange(cache.POSES_PER_TOON)[:, None, None]
+        cache.save_array(tmp_path / f"toon{toon}.npy", frames)
+        paths.append(tmp_path / f"toon{toon}.npy")
+    return tuple(paths)
+
+
+def test_another_of_the_troupe_is_in_the_pose_of_the_target(pool):
+    stream = Pairs(8, {}, pool=pool, toons=1.0, cross=1.0)
+    drawn = [places(stream[number]) for number in range(300)]
+    for s, d, target, other in drawn:
+        assert s[0] == d[0] != other[0]
+        assert s[1] != d[1] == other[1]
+        assert d == target
+        assert s[0] // cache.TROUPE == other[0] // cache.TROUPE
+    assert {other[0] for *_, other in drawn} == set(range(len(pool)))
+    alone = Pairs(8, {}, pool=pool[:-1], toons=1.0, cross=1.0)
+    kinds = {(len(sample), sample[0][0] == cache.TROUPE) for sample in (places(alone[n]) for n in range(200))}
+    assert kinds == {(4, False), (3, True)}, "a troupe of one has no other"
+
+
+def test_without_a_pool_the_other_is_rendered(monkeypatch):
+    monkeypatch.setattr(pairs, "sample_identity", lambda seed: seed % 251)
+    monkeypatch.setattr(pairs, "sample_pose", lambda rng: rng.integers(256))
+    monkeypatch.setattr(pairs, "render", lambda who, pose, size: np.full((size, size, 3), (who, pose, 0), np.uint8))
+    stream = Pairs(8, {}, cross=1.0)
+    drawn = [places(stream[number]) for number in range(50)]
+    assert all(s[0] == d[0] and d == target and other[1] == d[1] for s, d, target, other in drawn)
+    assert sum(other[0] != s[0] and s[1] != d[1] for s, d, _, other in drawn) > 45
+
+
+def test_cross_is_a_share_of_the_toons_alone(numbered, pool):
+    picture = np.full((8, 8, 3), 200, np.uint8)
+    stream = Pairs(8, numbered, (picture,), pool, toons=0.5, stills=0.2, cross=0.6)
+    drawn = [stream[number] for number in range(400)]
+    crossed = [sample for sample in drawn if len(sample) == 4]
+    assert abs(len(crossed) - 120) < 30
+    assert {len(sample) for sample in drawn} == {3, 4}
+    assert {int(x[0, 0, 2]) for sample in crossed for x in sample} == {1}, "no clip, no still"
+
+
+@pytest.mark.parametrize("flips", ["mirror", "time-or-mirror"])
+def test_flips_keep_the_other_with_the_target(flips, pool):
+    stream = Pairs(8, {}, pool=pool, cross=1.0, flips=flips)
+    drawn = [places(stream[number]) for number in range(60)]
+    assert all(s[0] == d[0] != other[0] and other[1] == d[1] for s, d, _, other in drawn)
+
+
+def test_the_other_is_moved_as_the_target_is_but_not_degraded(tmp_path):
+    image = cv2.resize(np.random.default_rng(0).integers(0, 256, (6, 6, 3), np.uint8), (64, 64))
+    for toon in range(2):
+        cache.save_array(tmp_path / f"{toon}.npy", np.stack([image] * cache.POSES_PER_TOON))
+    pool = tuple(tmp_path / f"{toon}.npy" for toon in range(2))
+    s, d, target, other = Pairs(64, {}, pool=pool, cross=1.0, shift=0.1, degrade=1.0, flips="mirror")[1]
+    assert np.array_equal(other, target)
+    assert not np.array_equal(d, target)
+    assert np.abs(s.astype(int) - target).mean() > 1, "the source has its own draw"
+
+
 # changes
 
 
@@ -426,6 +505,9 @@ def test_flips_by_hand():
     assert flipped("time-or-mirror", 0.4) == "d, s"
     assert flipped("time-or-mirror", 0.6, 0.4) == "mirrored s, d"
     assert flipped("time-or-mirror", 0.6, 0.6) == "s, d"
+    assert changes.flip((s, d, s), "time-or-mirror", Script(0.4)) == (s, d, s), "which of the three would be first?"
+    mirrored = changes.flip((s, d, s), "time-or-mirror", Script(0.6, 0.4))
+    assert [np.array_equal(x, y[:, ::-1]) for x, y in zip(mirrored, (s, d, s), strict=True)] == [True] * 3
 
 
 def test_only_the_driver_is_degraded_and_keeps_its_colours(numbered):
@@ -448,11 +530,13 @@ def test_a_movement_stays_within_its_amount():
     rng = np.random.default_rng(0)
     centres = []
     for _ in range(60):
-        moved = changes.move(image, 0.1, rng)[..., 0].astype(float)
+        moved = changes.move((image,), 0.1, rng)[0][..., 0].astype(float)
         centres.append([(moved.sum(axis) * np.arange(100)).sum() / moved.sum() for axis in (0, 1)])
     offsets = np.abs(np.array(centres) - 49.5)
     assert 8 < offsets.max() < 10.6
-    assert np.array_equal(changes.move(image, 0.0, rng), image)
+    assert np.array_equal(changes.move((image,), 0.0, rng)[0], image)
+    first, second = changes.move((image, image), 0.1, rng)
+    assert np.array_equal(first, second)
 
 
 def test_a_still_moves_twice_and_differently(numbered):
@@ -481,10 +565,22 @@ def test_a_batch_is_channels_last_and_keeps_its_columns():
     samples = [tuple(np.full((4, 4, 3), 10 * i + j, np.uint8) for j in range(3)) for i in range(2)]
     samples[1][2][1, 2] = (7, 8, 9)
     batch = collate(samples)
-    assert [x.shape for x in batch] == [(2, 3, 4, 4)] * 3
-    assert all(x.is_contiguous(memory_format=torch.channels_last) for x in batch)
+    assert batch.other is None
+    assert [x.shape for x in batch[:3]] == [(2, 3, 4, 4)] * 3
+    assert all(x.is_contiguous(memory_format=torch.channels_last) for x in batch[:3])
     assert batch.d[:, 0, 0, 0].tolist() == [1, 11]
     assert batch.target[1, :, 1, 2].tolist() == [7, 8, 9]
+
+
+def test_samples_with_another_identity_come_last_in_a_batch():
+    samples = [tuple(np.full((4, 4, 3), 10 * i + j, np.uint8) for j in range(3 + i % 2)) for i in range(4)]
+    batch = collate(samples)
+    assert batch.s[:, 0, 0, 0].tolist() == [0, 20, 10, 30]
+    assert batch.d[:, 0, 0, 0].tolist() == [1, 21, 11, 31]
+    assert batch.target[:, 0, 0, 0].tolist() == [2, 22, 12, 32]
+    assert batch.other is not None
+    assert batch.other[:, 0, 0, 0].tolist() == [13, 33]
+    assert batch.other.is_contiguous(memory_format=torch.channels_last)
 
 
 # opening
@@ -501,13 +597,15 @@ def dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_settings_reach_the_stream(dataset):
     config = TrainConfig(
-        data=str(dataset), repeats=4, far=0.2, flips="mirror", shift=0.1, degrade=0.3, seed=5, limit_videos=3
+        data=str(dataset), repeats=4, far=0.2, flips="mirror", shift=0.1, degrade=0.3, seed=5, limit_videos=3, cross=0.4
     )
     words: list[str] = []
     train, test = datasets.open_pairs("vox", MODEL_PRESETS["tiny"], config, words.append)
     assert len(train) == 8
     assert {name: len(files) for name, files in train.clips.items()} == {"a": 2, "b": 1}
-    assert (train.far, train.flips, train.shift, train.degrade, train.seed) == (0.2, "mirror", 0.1, 0.3, 5)
+    found = (train.far, train.flips, train.shift, train.degrade, train.cross, train.seed)
+    assert found == (0.2, "mirror", 0.1, 0.3, 0.4, 5)
+    assert test.cross == 0, "held-out pairs are plain"
     assert list(test.clips) == ["c"]
     assert (test.far, test.flips, test.shift, test.degrade) == (0.2, "none", 0.0, 0.0)
     assert words[0].startswith(f"3 training clips in {dataset}")

@@ -131,13 +131,13 @@ def test_jitter_of_the_driver_alone_and_of_all(monkeypatch):
         return augment(x, generator)
 
     monkeypatch.setattr(trainer, "augment", recorded)
-    s, d, target = make_trainer(jitter="driver").frames(BATCH, torch.Generator().manual_seed(0))
+    s, d, target, _ = make_trainer(jitter="driver").frames(BATCH, torch.Generator().manual_seed(0))
     assert torch.equal(s, BATCH.s / 255)
     assert torch.equal(target, BATCH.target / 255)
     assert not torch.equal(d, target)
     assert widths == [SIDE]
     same = Batch(BATCH.s, BATCH.s, BATCH.s)
-    s, d, target = make_trainer(jitter="all").frames(same, torch.Generator().manual_seed(0))
+    s, d, target, _ = make_trainer(jitter="all").frames(same, torch.Generator().manual_seed(0))
     assert widths[1:] == [SIDE, 2 * SIDE]
     assert torch.allclose(s, target, atol=1e-6), "the pair shares a draw"
     assert not torch.allclose(s, d, atol=0.01), "the driver has its own"
@@ -285,7 +285,7 @@ def test_a_step_does_not_wait_for_the_device(changes):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_step_does_not_wait_for_the_gpu():
     learner = make_trainer(ranks=trainer.Ranks(torch.device("cuda")), r_start=0.0, precision="bf16")
-    pinned = Batch(*(x.pin_memory() for x in BATCH))
+    pinned = Batch(*(x.pin_memory() for x in BATCH[:3]))
     learner.learn(pinned)
     torch.cuda.set_sync_debug_mode("error")
     try:

@@ -1,5 +1,7 @@
 """What is done to the frames of a sample: flips, movements, warps and degradation; NumPy, one draw per call."""
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
@@ -16,13 +18,19 @@ def flip(frames: tuple[np.ndarray, ...], how: str, rng: np.random.Generator) -> 
     return frames
 
 
-def move(image: np.ndarray, amount: float, rng: np.random.Generator) -> np.ndarray:
-    """Shift by up to `amount` of the side, scale by 1 ± amount, turn by up to `amount` radians; reflected borders."""
-    side = image.shape[0]
+def move(images: Sequence[np.ndarray], amount: float, rng: np.random.Generator) -> list[np.ndarray]:
+    """Shift by up to `amount` of the side, scale by 1 ± amount, turn by up to `amount` radians; reflected borders.
+
+    One draw for all images, which have one size.
+    """
+    side = images[0].shape[0]
     dx, dy, zoom, turn = rng.uniform(-amount, amount, 4)
     matrix = cv2.getRotationMatrix2D(((side - 1) / 2,) * 2, float(np.degrees(turn)), 1 + zoom)
     matrix[:, 2] += (dx * side, dy * side)
-    return cv2.warpAffine(np.ascontiguousarray(image), matrix, (side, side), borderMode=cv2.BORDER_REFLECT_101)
+    return [
+        cv2.warpAffine(np.ascontiguousarray(image), matrix, (side, side), borderMode=cv2.BORDER_REFLECT_101)
+        for image in images
+    ]
 
 
 def warp(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -31,7 +39,7 @@ def warp(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     The thin-plate spline (Bookstein, 1989) moves 4×4 control points by up to 5 % of the side.
     """
     side = image.shape[0]
-    moved = move(image, 0.12, rng)
+    (moved,) = move((image,), 0.12, rng)
     knots = np.stack(np.meshgrid(*[np.linspace(-0.75, 0.75, 4)] * 2), -1).reshape(-1, 2)
     grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, 33)] * 2), -1).reshape(-1, 2)
 

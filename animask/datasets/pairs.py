@@ -70,7 +70,7 @@ class Pairs(Dataset):
             frames = self.clip(rng, number)
         s, d, *other = flip(frames, self.flips, rng)
         if self.shift:
-            s, d = move(s, self.shift, rng), move(d, self.shift, rng)
+            (s,), (d, *other) = move((s,), self.shift, rng), move((d, *other), self.shift, rng)
         return s, degrade(d, self.degrade, rng), d, *other
 
     def clip(self, rng: np.random.Generator, number: int) -> Sample:
@@ -96,15 +96,15 @@ class Pairs(Dataset):
         return tuple(render(who, pose, self.resolution) for who, pose in poses)
 
     def pooled_toon(self, rng: np.random.Generator, crosses: bool) -> Sample:
-        """The same from the pool, where the toons of a troupe share their poses."""
+        """The same from the pool, where the toons of a troupe share their poses; the last troupe may be of one."""
         number = int(rng.integers(len(self.pool)))
         frames = np.load(self.pool[number], mmap_mode="r")
         first, second = rng.permutation(len(frames))[:2]
         chosen = [frames[first], frames[second]]
-        if crosses:
-            troupe = range(number // TROUPE * TROUPE, min(len(self.pool), (number // TROUPE + 1) * TROUPE))
-            other = troupe[int(rng.integers(len(troupe)))]
-            chosen.append(np.load(self.pool[other], mmap_mode="r")[second])
+        troupe = self.pool[number // TROUPE * TROUPE :][:TROUPE]
+        others = [path for path in troupe if path != self.pool[number]]
+        if crosses and others:
+            chosen.append(np.load(others[rng.integers(len(others))], mmap_mode="r")[second])
         return tuple(np.array(frame) for frame in chosen)
 
     def still(self, rng: np.random.Generator) -> Sample:
