@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from animask.animation.ahead import ahead
 from animask.animation.crops import Crop
 from animask.animation.pasting import Paste, picture_part
 from animask.animation.scenes import Scene, open_scene
@@ -166,7 +167,7 @@ def render(scene: Scene, studio: Studio, skip: int = 0) -> Generator[np.ndarray,
     settings, side = studio.settings, studio.side
     if scene.first + skip >= scene.stop:
         return
-    driver = read_frames(
+    read = read_frames(
         scene.info,
         fps=scene.rate,
         start=float((scene.first + skip) / scene.rate),
@@ -175,9 +176,10 @@ def render(scene: Scene, studio: Studio, skip: int = 0) -> Generator[np.ndarray,
         size=side,
         background=settings.background,
     )
+    driver = ahead(read, settings.batch)
     source = crop_resize(scene.picture, scene.source.square, side)
-    frames = animate(studio.model, source, driver, batch=settings.batch, layout=settings.layout)
-    with closing(driver):  # type: ignore[type-var]
+    animated = animate(studio.model, source, driver, batch=settings.batch, layout=settings.layout)
+    with closing(driver), closing(ahead(animated, settings.batch)) as frames:  # frames end first
         if settings.paste:
             yield from map(Paste(scene.picture, scene.source.square), frames)
         elif settings.layout == "result":

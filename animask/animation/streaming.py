@@ -1,7 +1,7 @@
 """The stream: a source encoded once, driver frames in batches, animated frames out."""
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from itertools import islice
 from typing import NamedTuple
 
@@ -58,7 +58,7 @@ def animate(
     *,
     batch: int = 8,
     layout: Layout = "result",
-) -> Iterator[np.ndarray]:
+) -> Generator[np.ndarray, None, None]:
     """Animate a source picture with driver frames, one by one; memory does not grow with the driver's length.
 
     source: RGB uint8 (H, W, 3), driver: frames of the same kind; what is not a square of the model's resolution R

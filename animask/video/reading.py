@@ -1,7 +1,7 @@
 """Frames of a video as a stream of RGB images on an exact grid of time."""
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Generator
 from fractions import Fraction
 from math import ceil
 from pathlib import Path
@@ -28,7 +28,7 @@ def read_frames(
     crop: tuple[int, int, int] | None = None,
     size: int | None = None,
     background: tuple[int, int, int] = (255, 255, 255),
-) -> Iterator[np.ndarray]:
+) -> Generator[np.ndarray, None, None]:
     """Frames of a video, GIF or folder of pictures, one by one: RGB uint8 (H, W, 3), upright, square pixels.
 
     path: a file, a folder, or what `probe` said of it. fps: the rate to resample to by time stamps (default:
@@ -67,7 +67,7 @@ def _frame_range(
     return first, stop
 
 
-def _read_pictures(info: VideoInfo, first: int, stop: int) -> Iterator[np.ndarray]:
+def _read_pictures(info: VideoInfo, first: int, stop: int) -> Generator[np.ndarray, None, None]:
     for path in list_pictures(info.path)[first:stop]:
         image = read_image(path)
         if image.shape[:2] != (info.height, info.width):
@@ -77,7 +77,7 @@ def _read_pictures(info: VideoInfo, first: int, stop: int) -> Iterator[np.ndarra
 
 def _decode(
     info: VideoInfo, rate: Fraction, first: int, stop: int, background: tuple[int, int, int]
-) -> Iterator[np.ndarray]:
+) -> Generator[np.ndarray, None, None]:
     """Frames `first` to `stop` of the grid at `rate`, decoded by one ffmpeg child."""
     count, margin = stop - first, min(first, ceil(SEEK_MARGIN * rate))
     seek = float((first - margin) / rate)
@@ -128,9 +128,11 @@ def _read_frame(child: Child, shape: tuple[int, int, int]) -> np.ndarray | None:
     return frame
 
 
-def _cropped(frames: Iterator[np.ndarray], box: tuple[int, int, int], size: int) -> Iterator[np.ndarray]:
+def _cropped(
+    frames: Generator[np.ndarray, None, None], box: tuple[int, int, int], size: int
+) -> Generator[np.ndarray, None, None]:
     try:
         for frame in frames:
             yield crop_resize(frame, box, size)
     finally:
-        frames.close()  # type: ignore[attr-defined]
+        frames.close()
