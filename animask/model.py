@@ -29,8 +29,13 @@ class Trace(NamedTuple):
 
 def cat(*tensors: Tensor) -> Tensor:
     """Join along the channels; a batch of one is repeated for the others."""
-    batch = max(len(x) for x in tensors)
+    batch = max(x.shape[0] for x in tensors)
     return torch.cat([x.expand(batch, -1, -1, -1) for x in tensors], dim=1)
+
+
+def learns(network: nn.Module) -> bool:
+    """Whether a network's parameters take gradients."""
+    return next(network.parameters()).requires_grad
 
 
 class Animator(nn.Module):
@@ -67,7 +72,10 @@ class Animator(nn.Module):
         s: (1 or B, 3, R, R), m_s: its mask, d: (B, 3, R, R). ablation: the step that is left out; without both
         ("no_id") the generators see m(d) itself, which is how the paper reconstructs.
         """
-        m_d = self.m(d)
+        return self.follow(s, m_s, self.m(d), ablation)
+
+    def follow(self, s: Tensor, m_s: Tensor, m_d: Tensor, ablation: Ablation = "none") -> Trace:
+        """`drive` by the raw masks of the driver frames, m_d = m(d): (B, 1, R/4, R/4)."""
         perturbs, refines = ablation in ("none", "no_ref"), ablation in ("none", "no_pert")
         m_dp = p_test(m_d, self.config.threshold, self.config.scale) if perturbs else m_d
         m_dr = self.refine(s, m_s, m_dp) if refines else m_dp  # eq. (2)
@@ -97,10 +105,10 @@ class Animator(nn.Module):
             m_dp = p_train(m_d[:own].detach(), self.config.threshold_train, self.config.cuts, generator)
             m_dp = torch.cat((m_dp, p_test(m_o.detach(), self.config.threshold, self.config.scale)))
             m_dr = self.refine(s, m_s, m_dp)
-            m_x = torch.cat((m_d[:own], m_dr[own:].detach()))
+            refined = m_dr[own:].detach() if learns(self.r) else m_d[own:]  # r's answer is noise before it learns
+            m_x = torch.cat((m_d[:own], refined))
         c = self.coarse(s, m_s, m_x)  # eq. (6)
-        learns = next(self.h.parameters()).requires_grad
-        f = self.final(s, m_s, m_x, c) if learns else c  # eq. (7)
+        f = self.final(s, m_s, m_x, c) if learns(self.h) else c  # eq. (7)
         return Trace(m_s.detach(), m_d.detach(), m_dp, m_dr, c, f)
 
     def down(self, x: Tensor) -> Tensor:

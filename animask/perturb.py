@@ -42,7 +42,7 @@ def p_test(mask: Tensor, threshold: Threshold, scale: float) -> Tensor:
     if scale == 1.0:
         return cut
     theta = torch.tensor([[1 / scale, 0.0, 0.0], [0.0, 1 / scale, 0.0]], device=mask.device)
-    grid = functional.affine_grid(theta.expand(len(mask), 2, 3), list(mask.shape), align_corners=False)
+    grid = functional.affine_grid(theta.expand(mask.shape[0], 2, 3), list(mask.shape), align_corners=False)
     return functional.grid_sample(cut.float(), grid, align_corners=False).to(mask.dtype)
 
 

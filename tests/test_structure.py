@@ -14,6 +14,7 @@ PACKAGE = ROOT / "animask"
 RANKS = {
     "errors": 0,
     "partials": 0,
+    "texts": 0,
     "config": 0,
     "layers": 0,
     "perturb": 0,
@@ -37,13 +38,14 @@ RANKS = {
     "cards": 4,
     "training": 5,
     "benchmark": 5,
+    "exporting": 5,
     "evaluation": 5,
     "preparation": 5,
     "cli": 6,
     "__init__": 6,
     "__main__": 7,
 }
-FOR_ALL = {"errors", "partials"}  # what even modules of rank 0 may import
+FOR_ALL = {"errors", "partials", "texts"}  # what even modules of rank 0 may import
 MAX_LINES = 40
 
 SOURCES = sorted(PACKAGE.rglob("*.py"))

@@ -13,6 +13,7 @@ from animask.cli.animate import animate
 from animask.cli.bench import bench
 from animask.cli.demo import demo
 from animask.cli.eval import evaluate
+from animask.cli.export import export
 from animask.cli.info import info
 from animask.cli.prepare import prepare
 from animask.cli.screen import Terminated, show_error
@@ -34,6 +35,7 @@ app.command()(train)
 app.command("eval")(evaluate)
 app.command()(prepare)
 app.command()(bench)
+app.command()(export)
 app.add_typer(weights.app, name="weights")
 app.command()(info)
 app.command()(demo)

@@ -1,0 +1,26 @@
+"""`animask export`: a model for programs without PyTorch."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from animask.cli.animate import Weights
+
+
+def export(
+    output: Annotated[Path, typer.Argument(help="The ONNX file to write.", metavar="OUT.onnx")],
+    weights: Weights = "portrait",
+) -> None:
+    """Write a model as one ONNX graph: source and driver frames in, animated frames out.
+
+    [bold]Examples[/bold]
+
+    animask export portrait.onnx
+
+    animask export mine.onnx --weights runs/mine/weights.safetensors
+    """
+    from animask.exporting import export_onnx
+
+    export_onnx(weights, output)
+    print(output)
