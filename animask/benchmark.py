@@ -3,11 +3,10 @@
 import logging
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import median
 
 import numpy as np
 import torch
@@ -21,28 +20,17 @@ from animask.errors import InputError
 from animask.images import crop_resize, read_image
 from animask.model import Animator
 from animask.samples import FPS, SECONDS, SIZE, write_driver, write_face
+from animask.timing import ROUNDS, Spread, spread, take_turns
 from animask.video import VideoWriter, read_frames
 from animask.weights import load_model, save_model
 
 log = logging.getLogger(__name__)
 
-ROUNDS = 3  # at least; quartiles of fewer say nothing
-MOST_ROUNDS = 100
 FACE, DRIVER, OUTPUT = "face.png", "driver.mp4", "result.mp4"
 CLIP = 50  # frames
 CONVOLUTION = (8, 256, 64)  # batch, channels in and out, side: large enough that only arithmetic counts
 PRODUCT = 2048  # rows and columns of both matrices
 REPEATS = 20  # of an operation on a GPU
-
-
-@dataclass(frozen=True)
-class Spread:
-    """The median of some rounds and their quartiles."""
-
-    median: float
-    low: float
-    high: float
-    rounds: int
 
 
 @dataclass(frozen=True)
@@ -211,31 +199,6 @@ def drive(model: Animator, face: np.ndarray, frames: list[np.ndarray]) -> Callab
     """A call that takes frames through the networks; it looks at the result, so that a GPU is waited for."""
     source = encode_source(model, face)
     return lambda: trace_frames(model, source, frames)
-
-
-def take_turns(calls: dict[str, Callable[[], object]], seconds: float) -> dict[str, list[float]]:
-    """Seconds that each call takes, in turns, so that what else the machine does slows all of them alike.
-
-    The first turn is not measured: memory is got and algorithms are chosen in it.
-    """
-    for call in calls.values():
-        call()
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    end = time.perf_counter() + seconds
-    for number in range(MOST_ROUNDS):
-        if number >= ROUNDS and time.perf_counter() > end:
-            break
-        for name, call in calls.items():
-            started = time.perf_counter()
-            call()
-            times[name].append(time.perf_counter() - started)
-    return times
-
-
-def spread(values: list[float]) -> Spread:
-    """Median and quartiles, by linear interpolation between the values."""
-    low, middle, high = quantiles(values, n=4, method="inclusive")
-    return Spread(middle, low, high, len(values))
 
 
 def find_limit(model: Animator, plain: Animator, face: np.ndarray, frame: np.ndarray, networks: float) -> Limit:

@@ -1,5 +1,6 @@
 """The figures of a benchmark: what is counted and how it is summed up; and the command that prints them."""
 
+import dataclasses
 import json
 import math
 
@@ -8,11 +9,12 @@ import torch
 import typer
 from typer.testing import CliRunner
 
-from animask import benchmark
+from animask import benchmark, timing
 from animask.animation import Settings
 from animask.benchmark import Spread, count_gflop, measure_speed, operation_speed, spread, take_turns
 from animask.cli.bench import bench
-from animask.config import MODEL_PRESETS
+from animask.config import MODEL_PRESETS, TRAIN_PRESETS
+from animask.datasets import DataSpeed
 from animask.errors import InputError, MissingError
 from animask.fusion import fuse
 from animask.model import Animator
@@ -39,14 +41,14 @@ def test_turns_are_taken_one_after_the_other(monkeypatch):
         order.append(name)
         now[0] += lasts
 
-    monkeypatch.setattr(benchmark.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
     times = take_turns({"a": lambda: call("a", 1.0), "b": lambda: call("b", 2.0)}, seconds=13)
     assert times == {
         "a": [1.0] * 5,
         "b": [2.0] * 5,
     }  # the fifth round begins after 12 seconds, the sixth would after 15
     assert "".join(order) == "ab" * 6  # the first turn is not measured
-    assert len(take_turns({"a": lambda: call("a", 9.0)}, seconds=1)["a"]) == benchmark.ROUNDS
+    assert len(take_turns({"a": lambda: call("a", 9.0)}, seconds=1)["a"]) == timing.ROUNDS
 
 
 def test_operations_are_timed_by_the_wall(monkeypatch):
@@ -56,7 +58,7 @@ def test_operations_are_timed_by_the_wall(monkeypatch):
         now[0] += 0.5
         return torch.zeros(1)
 
-    monkeypatch.setattr(benchmark.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
     assert operation_speed(operation, 3 * 10**9, torch.device("cpu")) == pytest.approx(6.0)
 
 
@@ -85,7 +87,7 @@ def test_a_preset_is_measured_whole():
     assert (speed.precision, speed.batch, speed.gpu_memory) == ("fp32", 4, None)
     for value in (speed.networks, speed.reference, speed.ratio, speed.pipeline):
         assert 0 < value.low <= value.median <= value.high < math.inf
-        assert value.rounds >= benchmark.ROUNDS
+        assert value.rounds >= timing.ROUNDS
     assert list(speed.stages) == ["decode", "networks", "encode"]
     assert sum(stage.share for stage in speed.stages.values()) == pytest.approx(1)
     assert 4 <= speed.frames <= 50
@@ -114,3 +116,52 @@ def test_the_command_prints_json_only(tiny_weights):
     assert report["networks"].keys() == {"median", "low", "high", "rounds"}
     assert report["stages"]["encode"]["ms"]["median"] > 0
     assert "whole animate" in result.stderr and "limit" in result.stderr
+
+
+def test_the_data_side_has_figures_of_its_own(monkeypatch):
+    monkeypatch.setattr("animask.datasets.measure_data", lambda clip, seconds: DataSpeed(256, 1000.0, 10.0, 40.0))
+    app = typer.Typer()
+    app.command()(bench)
+    result = CliRunner().invoke(app, ["--data", "--json"])
+    assert json.loads(result.stdout) == {"resolution": 256, "cache": 1000.0, "decoding": 10.0, "toons": 40.0}
+    for words in ("pairs of 256×256 frames", "from the cache", "1000", "toons", "40"):
+        assert words in result.stderr
+
+
+def test_a_training_step_has_figures_of_its_own():
+    app = typer.Typer()
+    app.command()(bench)
+    flags = [
+        "--train",
+        "--preset",
+        "tiny",
+        "--batch",
+        "2",
+        "--device",
+        "cpu",
+        "--precision",
+        "bf16",
+        "--seconds",
+        "0.1",
+    ]
+    result = CliRunner().invoke(app, [*flags, "--json"])
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert (report["preset"], report["batch"], report["precision"], report["loss"]) == ("tiny", 2, "bf16", "random")
+    assert report["steps"]["median"] > 0 and report["reference"]["median"] > 0
+    assert report["gpu_memory"] is None
+    assert "samples/s" in result.stderr
+
+
+def test_a_plain_loop_learns_the_same():
+    """The reference does the work that it is compared for: the same loss in float32, and every network moves."""
+    from animask.training import speed
+
+    config = dataclasses.replace(TRAIN_PRESETS["tiny"], perceptual="pixels", precision="fp32", r_start=0.0, batch=2)
+    trainers = [speed.open_trainer(MODEL_PRESETS["tiny"], config, "cpu") for _ in range(2)]
+    before = [p.clone() for p in trainers[0].model.parameters()]
+    batch = speed.noise(2, 64)
+    first, second = (trainer.learn(batch) for trainer in (trainers[0], speed.make_plain(trainers[1])))
+    torch.testing.assert_close(first, second, rtol=1e-3, atol=1e-5)
+    moved = [not torch.equal(a, b) for a, b in zip(before, trainers[1].model.parameters(), strict=True)]
+    assert all(moved)

@@ -16,6 +16,7 @@ RANKS = {
     "partials": 0,
     "texts": 0,
     "config": 0,
+    "timing": 0,
     "layers": 0,
     "perturb": 0,
     "video": 0.5,  # folders of pictures are read through images

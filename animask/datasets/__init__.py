@@ -8,12 +8,14 @@ from animask.datasets.cache import TOON_IDENTITIES, cache_folder, cached, fill_c
 from animask.datasets.clips import NAMES, Clip, list_clips, locate, read_clip
 from animask.datasets.opening import open_pairs, read_pictures
 from animask.datasets.pairs import Batch, Numbers, Pairs, collate
+from animask.datasets.speed import DataSpeed, measure_data
 
 __all__ = [
     "NAMES",
     "TOON_IDENTITIES",
     "Batch",
     "Clip",
+    "DataSpeed",
     "Numbers",
     "Pairs",
     "cache_folder",
@@ -22,6 +24,7 @@ __all__ = [
     "fill_cache",
     "list_clips",
     "locate",
+    "measure_data",
     "open_pairs",
     "read_clip",
     "read_pictures",

@@ -2,6 +2,7 @@
 
 from animask.training.logs import Progress, describe
 from animask.training.loop import Outcome, train
+from animask.training.speed import StepSpeed, measure_steps
 from animask.training.starting import Run, settings
 
-__all__ = ["Outcome", "Progress", "Run", "describe", "settings", "train"]
+__all__ = ["Outcome", "Progress", "Run", "StepSpeed", "describe", "measure_steps", "settings", "train"]
