@@ -8,8 +8,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from animask.animation import animate, animate_file
+    from animask.animation import animate, animate_file, animate_many
     from animask.errors import AnimaskError, InputError, MissingError
+    from animask.evaluation import evaluate
     from animask.model import Animator
     from animask.training import train
     from animask.weights import load_model, save_model
@@ -21,6 +22,8 @@ _HOME = {
     "MissingError": "errors",
     "animate": "animation",
     "animate_file": "animation",
+    "animate_many": "animation",
+    "evaluate": "evaluation",
     "load_model": "weights",
     "save_model": "weights",
     "train": "training",
@@ -33,6 +36,8 @@ __all__ = [
     "MissingError",
     "animate",
     "animate_file",
+    "animate_many",
+    "evaluate",
     "load_model",
     "save_model",
     "train",

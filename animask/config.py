@@ -339,15 +339,23 @@ def update(config: Any, changes: dict[str, Any], where: str = "the configuration
     return dataclasses.replace(config, **values)
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is a file; what cannot be a name, or may not be looked at, is none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def read_toml(path: Path) -> dict[str, Any]:
     """A recipe: sections `[model]` and `[train]`, and `preset` and `dataset` above them.
 
     path: a TOML file, or the name of a bundled recipe. Raises InputError for anything else.
     """
     bundled = Path(__file__).parent / "recipes" / f"{path.name}.toml"
-    if not path.exists() and path.name == str(path) and bundled.is_file():
+    if path.name == str(path) and is_file(bundled) and not path.exists():
         path = bundled
-    if not path.is_file():
+    if not is_file(path):
         known = ", ".join(sorted(recipe.stem for recipe in bundled.parent.glob("*.toml")))
         raise InputError(f"{path} is not a file", f"--config takes a TOML file or a bundled recipe ({known})")
     if path.stat().st_size > MAX_CONFIG_BYTES:

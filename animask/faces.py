@@ -90,22 +90,6 @@ def join_faces(found: Iterable[list[Box]], height: int, width: int) -> tuple[int
     return _enclose(max(tracks, key=lambda track: sum(box.size for box in track)), height, width)
 
 
-def clip_square(frames: Iterable[np.ndarray], hint: str, yunet: Path | None = None) -> tuple[int, int, int]:
-    """One fixed square (x, y, size) for a clip from sampled frames, RGB uint8 (H, W, 3) of one size.
-
-    Two frames a second are enough; they are looked at one by one and not kept. See `join_faces`. Raises
-    MissingError with `hint` (such as "Give --driver-crop centre.") where no frame has a face.
-    """
-    found, height, width = [], 0, 0
-    for frame in frames:
-        height, width = frame.shape[:2]
-        found.append(find_faces(frame, yunet))
-    square = join_faces(found, height, width)
-    if square is None:
-        raise MissingError(f"No face was found in {len(found)} sampled frames.", hint)
-    return square
-
-
 def _find_by_cascades(image: np.ndarray) -> list[tuple[int, int, int, int]]:
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     found: list[tuple[int, int, int, int]] = []

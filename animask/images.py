@@ -51,7 +51,7 @@ def read_image(
     if header.width * header.height > max_pixels:
         raise InputError(
             f"{path} is {header.width}×{header.height}, more than the limit of {max_pixels} pixels.",
-            "Shrink the picture, or raise the limit.",
+            "Shrink the picture, or raise the limit: `animask animate --max-pixels`.",
         )
     decoded = _decode(data)
     if decoded is None:
@@ -311,11 +311,12 @@ def _inspect_pnm(data: bytes) -> _Header | None:
 
 
 def _inspect_jpeg2000(data: bytes) -> _Header | None:
-    at = data.find(b"ihdr", 0, 4096)
+    """ISO 15444-1: what is decoded is as large as the first marker segment SIZ says, whatever the box ihdr promises."""
+    at = data.find(b"\xff\x4f\xff\x51")
     if at < 0:
         return None
-    height, width = struct.unpack_from(">II", data, at + 4)
-    return _Header(width, height, 1)
+    right, bottom, left, top = struct.unpack_from(">IIII", data, at + 8)
+    return _Header(right - left, bottom - top, 1)
 
 
 def _inspect_avif(data: bytes) -> _Header | None:

@@ -139,7 +139,10 @@ def _blur(x: Tensor) -> Tensor:
     window = torch.softmax(-offsets.square() / (2 * _SIGMA**2), dim=0).tolist()
     for dim in (2, 3):
         size = x.shape[dim] - _WINDOW + 1
-        x = sum((weight * x.narrow(dim, i, size) for i, weight in enumerate(window)), start=x.new_zeros(()))
+        total = window[0] * x.narrow(dim, 0, size)
+        for i, weight in enumerate(window[1:], start=1):
+            total.add_(x.narrow(dim, i, size), alpha=weight)
+        x = total
     return x
 
 
@@ -151,7 +154,8 @@ def _frames(output: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
     if output.shape != truth.shape or output.dim() != 4 or output.shape[1] != 3:
         raise ValueError(f"frames must be two of one shape (B, 3, H, W), got {_shapes(output, truth)}")
     for frames in (output, truth):
-        if not frames.is_floating_point() or not ((frames >= 0) & (frames <= 1)).all():
+        low, high = frames.aminmax() if frames.numel() else (0, 1)
+        if not frames.is_floating_point() or not (low >= 0 and high <= 1):  # NaN is neither
             raise ValueError("frames must be floats within [0, 1], and finite")
     return output.float(), truth.float()
 

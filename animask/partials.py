@@ -4,6 +4,7 @@ A name is `.STEM-HOST-PID-COUNTER.animask-partial.SUFFIX`: whoever finds one lat
 still runs.
 """
 
+import errno
 import itertools
 import os
 import re
@@ -26,6 +27,26 @@ def partial_path(path: Path, suffix: str | None = None) -> Path:
     ending = path.suffix if suffix is None else suffix
     name = f".{stem}-{_host()}-{os.getpid()}-{next(_counter)}.animask-partial{ending}"
     return path.with_name(name)
+
+
+def put_in_place(partial: Path, path: Path, overwrite: bool) -> None:
+    """Give a whole partial file its name, in one step.
+
+    Raises FileExistsError where something has that name and may not be replaced: not even by two that end at once.
+    """
+    if overwrite:
+        partial.replace(path)
+        return
+    try:
+        path.hardlink_to(partial)  # unlike a renamed file, a link takes nobody's place
+    except FileExistsError:
+        raise
+    except OSError as error:  # some file systems have no links
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from error
+        partial.replace(path)
+    else:
+        partial.unlink()
 
 
 def clean_partials(folder: Path) -> None:

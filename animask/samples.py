@@ -58,7 +58,7 @@ def write_voice(path: Path) -> None:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(SOUND_RATE)
-        file.writeframes((voice / np.abs(voice).max() * 20000).astype("<i2").tobytes())
+        file.writeframes((voice / max(np.abs(voice).max(), 1e-9) * 20000).astype("<i2").tobytes())
 
 
 def main(folder: Path) -> None:

@@ -209,7 +209,10 @@ def write_tensors(tensors: "dict[str, Tensor]", path: Path, metadata: dict[str, 
     clean_partials(path.parent)
     partial = partial_path(path)
     try:
+        partial.touch()  # with the mode that the umask says; save_file makes a file for its owner alone
+        mode = partial.stat().st_mode
         save_file(tensors, partial, {"format": "pt", **metadata})
+        partial.chmod(mode)
         partial.replace(path)
     except (OSError, SafetensorError) as error:
         raise AnimaskError(f"{shown(path)} could not be written: {error}") from error
@@ -234,6 +237,8 @@ def opened(path: Path) -> Iterator[Any]:
     """A safetensors file for reading; InputError for what the library finds wrong with it."""
     from safetensors import SafetensorError, safe_open
 
+    if any(letter > "\ud7ff" and letter < "\ue000" for letter in str(path)):  # bytes that are no UTF-8
+        raise InputError(f"the name of {shown(path)} is no text, which the safetensors library needs", "rename it")
     try:
         with safe_open(path, framework="pt") as file:
             yield file

@@ -173,6 +173,7 @@ def test_report_is_json(tiny_weights: Path, picture: Path, driver: Path, tmp_pat
     fields = json.loads(json.dumps(asdict(report)))
     assert fields["fps"] == "30000/1001"
     assert len(fields["weights_sha256"]) == 64
+    assert fields["weights_revision"] == ""
     assert fields["warnings"] == []
 
 
@@ -217,6 +218,13 @@ def test_a_fall_back_is_in_the_report(
 ) -> None:
     settings = Settings(weights=str(tiny_weights), device="cpu", precision="bf16")
     monkeypatch.setattr("animask.animation.studio.fuse", broken)
-    report = animate_file(picture, driver, tmp_path / "out.mp4", settings)
+    studio = animation.Studio(settings)
+    report = animate_file(picture, driver, tmp_path / "out", studio=studio)
     assert report.precision == "fp32"
     assert ["going on in fp32" in warning for warning in report.warnings] == [True]
+    exact = animate_file(picture, driver, tmp_path / "exact", replace(settings, precision="fp32"))
+    assert exact.warnings == []
+    frames = [np.stack(list(read_frames(tmp_path / name))) for name in ("out", "exact")]
+    assert np.array_equal(*frames), "the weights are those of the file, not rounded ones"
+    again = animate_file(picture, driver, tmp_path / "again.mp4", studio=studio)
+    assert (again.precision, again.warnings) == ("fp32", []), "other jobs go on with them"

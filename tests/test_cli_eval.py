@@ -1,6 +1,8 @@
 """`animask eval`: flags to settings, stdout and stderr, exit codes."""
 
+import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
+from rich.console import Console
 
 from animask import cli
-from animask.cli.eval import evaluate
-from animask.evaluation import Settings
+from animask.cli.eval import draw, evaluate, fold
+from animask.evaluation import Result, Score, Settings
 from animask.images import write_image
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -55,18 +58,60 @@ def test_json_alone_is_on_stdout(run):
     code, out, err = run("--metrics", "l1", "psnr", *SMALL, "--json")
     result = json.loads(out, parse_constant=pytest.fail)  # neither NaN nor Infinity
     assert code == 0
-    assert set(result["columns"]) == {"raw m(d)", "copy"}
-    assert set(result["columns"]["copy"]) == {"l1", "psnr"}
-    assert result["columns"]["copy"]["l1"]["used"] == result["frames"] == 2
-    assert 0 < result["columns"]["copy"]["l1"]["mean"] < 0.5
+    assert set(result["variants"]) == {"raw m(d)", "copy"}
+    assert set(result["variants"]["copy"]) == {"l1", "psnr"}
+    assert result["variants"]["copy"]["l1"]["used"] == result["frames"] == 2
+    assert 0 < result["variants"]["copy"]["l1"]["mean"] < 0.5
     assert "raw m(d)" in err
 
 
 def test_the_table_and_the_protocol_are_on_stderr(run):
     code, out, err = run("--metrics", "l1", *SMALL, "--protocol", "animation", "--ablation", "no_pert", "no_ref")
     assert (code, out) == (0, "")
-    for words in ("l1 ↓", "full", "no_pert", "copy", "protocol: animation", "weights_sha256", "The paper's claim"):
+    for words in (
+        "l1 ↓",
+        "full",
+        "no_pert",
+        "copy",
+        "protocol: animation",
+        "weights_sha256",
+        "The paper's claim",
+        "0 to 1",
+    ):
         assert words in err
+
+
+def make_result(published):
+    """A result with many variants and all metrics, some frames of which were skipped."""
+    metrics = ("l1", "psnr", "ssim", "akd", "mkr", "aed", "csim", "leak", "lpips")
+    names = [f"full ρ {rho} ×{scale}" for rho in ("median", 0.1, 0.25) for scale in (0.75, 1.0)]
+    names += ["no_pert", "no_ref", "no_id", "copy"]
+    scores = {metric: Score(10.0 + n, 300, 20 * (metric == "akd")) for n, metric in enumerate(metrics)}
+    protocol = {"metrics": dict.fromkeys(metrics, "lower is better")}
+    return Result(protocol, dict.fromkeys(names, scores), published, [], "", [], {}, 320, 1.0, 1.0)
+
+
+@pytest.mark.parametrize("width", [20, 40, 80, 120])
+def test_the_table_fits_whatever_the_width(width):
+    result = make_result({"paper": {"l1": 0.034}, "FOMM": {"l1": 0.043, "akd": 1.294}})
+    output = io.StringIO()
+    tables = list(draw(result, width))
+    Console(file=output, width=width).print(*tables, sep="\n")
+    lines = output.getvalue().splitlines()
+    assert "…" not in output.getvalue()
+    assert max(map(len, lines)) <= width
+    assert sum(table.row_count for table in tables) == 12 * len(tables)
+    figures = re.findall(r"\d\d\.\d\d", output.getvalue())
+    assert figures.count("10.00") == figures.count("18.00") == 10  # the first and the last metric of ten variants
+    assert {"80": 2, "120": 1}.get(str(width), len(tables)) == len(tables)
+    for text in ("0.0340", "0.0430", "1.294", "13.00 (20)"):
+        assert text in output.getvalue()
+
+
+def test_columns_are_folded_where_they_no_longer_fit():
+    assert [(part.start, part.stop) for part in fold([6, 6, 6], 16)] == [(0, 2), (2, 3)]
+    assert [(part.start, part.stop) for part in fold([6, 6, 6], 24)] == [(0, 3)]
+    assert [(part.start, part.stop) for part in fold([6, 6], 1)] == [(0, 1), (1, 2)]  # one at least
 
 
 def test_quiet_says_nothing(run):

@@ -164,6 +164,22 @@ def test_a_recipe_is_overridden_by_flags(data, tmp_path, capsys):
     assert (saved["lr"], saved["steps"], saved["log_every"]) == (0.001, 1, 1)
 
 
+def test_pictures_without_a_share_are_refused_and_with_one_are_used(data, tmp_path, capsys):
+    code, told, said = run(capsys, "--dataset", data, "--stills", data / "train", "--out", tmp_path / "run", *FAST)
+    assert (code, told) == (2, "")
+    assert said.startswith("animask: --stills gives pictures, but their share of the samples is 0. Hint: ")
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text("[train]\nstills = 0.5\nsteps = 1\n")
+    common = ["--dataset", data, "--config", recipe, "--out", tmp_path / "run", *FAST]
+    code, _, said = run(capsys, *common)
+    assert code == 2
+    assert "stills needs a folder of pictures. Hint: name it with --stills" in said
+    code, _, said = run(capsys, *common, "--stills", data / "train")
+    assert code == 0, said
+    saved = tomllib.loads((tmp_path / "run/config.toml").read_text())["train"]
+    assert (saved["stills"], saved["stills_dir"]) == (0.5, str(data / "train"))
+
+
 # what is missing
 
 

@@ -13,10 +13,10 @@ import torch
 
 from animask import datasets
 from animask.config import MODEL_PRESETS, TrainConfig
-from animask.datasets import Clip, Numbers, Pairs, cache, changes, clips, collate, opening, pairs
+from animask.datasets import Clip, Numbers, Pairs, cache, changes, clips, collate, opening, pairs, speed
 from animask.errors import InputError
 from animask.images import write_image
-from animask.video import VideoWriter
+from animask.video import VideoWriter, probe
 
 SIDE = 64
 LENGTH = 6
@@ -645,3 +645,39 @@ def test_stills_without_pictures_are_refused(tmp_path):
     with pytest.raises(InputError, match="needs a folder") as caught:
         opening.read_pictures("", 32, lambda _: None)
     assert "stills_dir" in caught.value.hint
+
+
+# how fast
+
+
+@pytest.mark.parametrize("cost", [0.01, 0.5])
+def test_pairs_a_second_of_processor_time_by_hand(cost, monkeypatch):
+    """Costs alone count; the first pair, which fills caches, does not."""
+    now = [100.0]
+    made: list[int] = []
+
+    def make(number: int) -> None:
+        made.append(number)
+        now[0] += cost * (100 if number == 0 else 1)
+
+    monkeypatch.setattr(speed, "processor_seconds", lambda: now[0])
+    assert speed.pairs_per_second(make, 1.0) == pytest.approx(1 / cost)
+    assert len(made) - 1 == pytest.approx(max(speed.FEWEST, 1 / cost), abs=1)
+
+
+def test_decoding_gives_two_different_frames_of_the_clip(tmp_path):
+    info = probe(make_video(tmp_path / "x.mp4", 8, (96, SIDE)))
+    drawn = [levels(speed.decode_pair(info, 32, np.random.default_rng(seed))) for seed in range(12)]
+    assert len({level for pair in drawn for level in pair}) > LENGTH / 2
+    assert any(first != second for first, second in drawn)
+
+
+def test_the_data_side_is_measured_whole(tmp_path):
+    found = datasets.measure_data(make_video(tmp_path / "x.mp4"), 32, 0.02)
+    assert found.resolution == 32
+    assert found.cache > 10 * found.decoding > 0
+    assert found.toons > 0
+    with pytest.raises(InputError, match="too short"):
+        datasets.measure_data(tmp_path / "x.mp4", 32, 0.0)
+    with pytest.raises(InputError):
+        datasets.measure_data(touch(tmp_path / "y.mp4"), 32, 0.1)

@@ -1,5 +1,6 @@
 """Toon detectors on faces that they never saw, their parts by hand, and the adapters of other packages with fakes."""
 
+import json
 import sys
 from dataclasses import asdict
 from types import ModuleType, SimpleNamespace
@@ -8,14 +9,16 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from animask.detectors import KINDS, Lpips, open_identity, open_points
 from animask.detectors.networks import EMBEDDING, IdentityNet, KeyPointNet, deviation, mean_place
-from animask.detectors.people import ARCFACE, FACES, ArcFace, BodyKeyPoints, FaceKeyPoints, place_of
+from animask.detectors.people import ARCFACE, FACES, ArcFace, BodyKeyPoints, FaceKeyPoints, folder_of
 from animask.detectors.pool import FIRST_TRAINING, SIDE, Pool, dress, make_pool, open_pool
 from animask.detectors.toons import IDENTITY_FILE, KEYPOINT_FILE, ToonIdentity, ToonKeyPoints, bundled
 from animask.detectors.training import (
     MIRRORED,
+    app,
     bells,
     fit,
     held_out,
@@ -188,10 +191,10 @@ def test_losses_are_finite_and_move_every_weight(pool):
 
 def test_training_lowers_the_loss_and_repeats_itself(pool, tmp_path):
     one = Pool(*(array[:1, :1] for array in pool))
-    first, again = (fit("keypoints", one, steps=2, batch=2, lr=2e-3, seed=1) for _ in range(2))
-    for a, b in zip(first.state_dict().values(), again.state_dict().values(), strict=True):
+    fresh, again, longer = (fit("keypoints", one, steps=n, batch=2, lr=2e-3, seed=1) for n in (1, 1, 10))
+    for a, b in zip(fresh.state_dict().values(), again.state_dict().values(), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0)
-    fresh, longer = (fit("keypoints", one, steps=n, batch=2, lr=2e-3, seed=1).train() for n in (1, 12))
+    fresh, longer = fresh.train(), longer.train()
     with torch.no_grad():
         before, after = (point_loss(one, 4, np.random.default_rng(5))(network) for network in (fresh, longer))
     assert after < before
@@ -224,6 +227,15 @@ def test_figures_are_those_of_the_detector(monkeypatch):
     assert figures["mean_distance_px"] == pytest.approx(5.0, abs=1e-4)
     assert figures["mean_per_coordinate_px"] == pytest.approx(3.5, abs=1e-4)
     assert figures["visibility_right_percent"] == 100.0
+
+
+@pytest.mark.parametrize(("name", "figure"), [("keypoints", "mean_distance_px"), ("identity", "roc_auc")])
+def test_the_figures_of_the_bundled_networks_can_be_asked_for(monkeypatch, name, figure):
+    monkeypatch.setattr("animask.detectors.training.HELD_OUT", 3)
+    run = CliRunner().invoke(app, ["measure", name])
+    assert run.exit_code == 0
+    assert json.loads(run.stdout)[figure] > 0
+    assert CliRunner().invoke(app, ["measure", "ears"]).exit_code == 2
 
 
 # other packages
@@ -266,10 +278,14 @@ def test_a_network_that_cannot_be_fetched_is_named_with_its_place(monkeypatch, c
         raise OSError("no network")
 
     install(monkeypatch, "insightface.app", FaceAnalysis=fail)
-    with pytest.raises(MissingError, match=ARCFACE.file) as caught:
+    with pytest.raises(MissingError, match="no network") as caught:
         ArcFace()
+    assert caught.value.exit_code == 3
+    for file in ARCFACE.files:
+        assert file in caught.value.message
+        assert file in caught.value.hint
     assert ARCFACE.source in caught.value.hint
-    assert str(place_of(ARCFACE)) in caught.value.hint
+    assert str(folder_of(ARCFACE)) in caught.value.hint
     assert capsys.readouterr().out == ""  # stdout is for results
 
 
@@ -289,7 +305,8 @@ def test_faces_the_largest_counts_and_a_missed_one_is_not_visible(monkeypatch):
     np.testing.assert_allclose(found.xy[0].numpy(), large, rtol=1e-6)
     assert found.visible.tolist() == [[True] * 68, [False] * 68]
     assert made == {"kind": "2D", "device": "cpu", "flip_input": False, "compile": False}
-    assert detector.about["file"] == FACES.file
+    assert detector.about["file"] == FACES.files[0]
+    assert detector.about["with"].keys() == set(FACES.files[1:])
 
 
 def test_arcface_sees_bgr_and_answers_nan_where_no_face_is(monkeypatch):
@@ -299,8 +316,8 @@ def test_arcface_sees_bgr_and_answers_nan_where_no_face_is(monkeypatch):
         def __init__(self, **options):
             assert options["allowed_modules"] == ["detection", "recognition"]
 
-        def prepare(self, ctx_id):
-            assert ctx_id == -1
+        def prepare(self, ctx_id, det_size):
+            assert (ctx_id, det_size) == (-1, (640, 640))
 
         def get(self, image):
             seen.append(image)

@@ -19,13 +19,27 @@ from animask.config import MODEL_PRESETS
 from animask.datasets import Clip
 from animask.errors import AnimaskError, InputError, MissingError
 from animask.evaluation import Settings, evaluate, to_json
-from animask.evaluation.columns import drive, make_columns
 from animask.evaluation.protocols import FIRST_DRIVER, TOON_FRAMES, TOON_RATE, TOON_VIDEOS, ClipCase, ToonCase, plan
-from animask.evaluation.report import choose, order
-from animask.evaluation.results import Comparison, Journal, Record, average, compare, judge, plain, read_records, sum_up
+from animask.evaluation.published import explain, published
+from animask.evaluation.report import choose, order, take
+from animask.evaluation.results import (
+    Comparison,
+    Journal,
+    Record,
+    average,
+    compare,
+    judge,
+    plain,
+    read_records,
+    show,
+    sum_up,
+    tabulate,
+)
 from animask.evaluation.scoring import METRICS, Scorer, Seen
+from animask.evaluation.variants import drive, make_variants
 from animask.images import to_tensor, write_image
 from animask.metrics import KeyPoints
+from animask.networks import MaskGenerator
 from animask.toons import pose_at, render, sample_identity
 from animask.weights import sha256
 
@@ -54,8 +68,8 @@ def folder(tmp_path):
     return root.parent
 
 
-def mean(result, column, metric="l1"):
-    return result.columns[column][metric].mean
+def mean(result, variant, metric="l1"):
+    return result.variants[variant][metric].mean
 
 
 # ablations
@@ -79,27 +93,29 @@ def test_ablations_leave_steps_out(tiny_model):
     assert not full.m_dr.equal(no_pert.m_dr)
 
 
-def test_columns_are_settings_then_ablations():
-    names = [column.name for column in make_columns(Settings(protocol="animation", ablations=("no_ref", "no_id")))]
+def test_variants_are_settings_then_ablations():
+    names = [variant.name for variant in make_variants(Settings(protocol="animation", ablations=("no_ref", "no_id")))]
     assert names == ["full", "no_ref", "no_id"]
-    columns = make_columns(Settings(protocol="animation", thresholds=("median", 0.2), scales=(0.75, 1.0)))
-    assert [(column.threshold, column.scale) for column in columns] == [
+    variants = make_variants(Settings(protocol="animation", thresholds=("median", 0.2), scales=(0.75, 1.0)))
+    assert [(variant.threshold, variant.scale) for variant in variants] == [
         ("median", 0.75),
         ("median", 1.0),
         (0.2, 0.75),
         (0.2, 1.0),
     ]
-    assert len({column.name for column in columns}) == 4
-    assert make_columns(Settings())[0].ablation == "no_id"
+    assert len({variant.name for variant in variants}) == 4
+    assert make_variants(Settings())[0].ablation == "no_id"
 
 
-def test_a_column_sets_p_test_and_leaves_the_model_as_it_was(tiny_model):
+def test_a_variant_sets_p_test_and_leaves_the_model_as_it_was(tiny_model):
     picture = render(sample_identity(1), pose_at(1, 0.0), SIDE)
-    source, d, before = encode_source(tiny_model, picture), to_tensor(picture, "cpu"), tiny_model.config
-    column = make_columns(Settings(protocol="animation", thresholds=(1.0,), scales=(1.0,)))[0]
-    assert drive(tiny_model, column, source, d).m_dp.eq(0).all()  # no pixel reaches 1
-    low = column._replace(threshold=0.0)
-    assert drive(tiny_model, low, source, d).m_dp.sub(tiny_model.m(d)).abs().max() < 1e-6
+    source, before = encode_source(tiny_model, picture), tiny_model.config
+    with torch.inference_mode():
+        m_d = tiny_model.m(to_tensor(picture, "cpu"))
+    variant = make_variants(Settings(protocol="animation", thresholds=(1.0,), scales=(1.0,)))[0]
+    assert drive(tiny_model, variant, source, m_d).m_dp.eq(0).all()  # no pixel reaches 1
+    low = variant._replace(threshold=0.0)
+    assert drive(tiny_model, low, source, m_d).m_dp.sub(m_d).abs().max() < 1e-6
     assert tiny_model.config is before
 
 
@@ -229,7 +245,7 @@ def test_a_reconstruction_is_the_method_without_p_test_and_r(settings, tiny_mode
         _, f = tiny_model.render(s, tiny_model.m(s), tiny_model.m(d))
     assert mean(result, "raw m(d)") == pytest.approx(float((f - d).abs().mean()), rel=2e-3)  # weights are fp16
     assert mean(result, "copy") == pytest.approx(float((s - d).abs().mean()), abs=1e-6)
-    assert result.columns["copy"]["l1"].used == 2
+    assert result.variants["copy"]["l1"].used == 2
 
 
 def test_the_batch_does_not_change_the_score(settings):
@@ -248,13 +264,22 @@ class Blind:
         return KeyPoints((10 + 10 * level).view(-1, 1, 1).expand(-1, 1, 2), (level < 0.7)[:, None])
 
 
+def test_the_mask_of_a_driver_frame_is_made_once_for_all_variants(settings, monkeypatch):
+    forward, sizes = MaskGenerator.forward, []
+    monkeypatch.setattr(MaskGenerator, "forward", lambda self, x: sizes.append(len(x)) or forward(self, x))
+    evaluate(replace(settings, protocol="animation", ablations=("no_pert", "no_ref", "no_id"), limit=1))
+    assert sizes == [1, 3]  # the source, then its driver frames
+
+
 def test_skipped_frames_are_counted(settings, folder, monkeypatch):
     monkeypatch.setattr("animask.evaluation.scoring.open_points", lambda kind, device: Blind(device))
     result = evaluate(replace(settings, dataset=str(folder), frames=None, metrics=("akd", "mkr")))
-    score = result.columns["copy"]["akd"]
+    score = result.variants["copy"]["akd"]
     assert (score.used, score.skipped) == (3, 1)  # the frame of level 204 has no point
     assert score.mean == pytest.approx((2 + 4 + 0) / 3 * 256 / SIDE, rel=1e-5)  # pixels of the paper's frame
-    assert result.columns["copy"]["mkr"] == (0.0, 3, 1)
+    assert result.variants["copy"]["mkr"] == (0.0, 3, 1)
+    assert score.text().endswith(" (1)")
+    assert "in brackets" in result.note
     assert result.protocol["networks"] == [{"network": "blind", "file": "none", "sha256": "0" * 64}]
 
 
@@ -279,6 +304,21 @@ def test_without_true_frames_points_are_the_drivers_and_identities_the_sources(s
     assert values["leak"] == pytest.approx([0.0, 0.0], abs=1e-6)
 
 
+def test_a_clip_that_drives_itself_has_a_truth(settings, folder, tmp_path):
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text("source,driver\nanna#1.png,anna#1.png\nbert#1.png,anna#1.png\n")
+    settings = replace(settings, dataset=str(folder), protocol="animation", frames=None, limit=None, pairs=pairs)
+    result = evaluate(replace(settings, ablations=("no_pert", "no_ref")))
+    assert len(result.comparisons) == 2
+    assert result.claim == ""  # it is about two identities
+    score = result.variants["copy"]["l1"]
+    assert (score.used, score.skipped) == (2, 3)  # nobody knows how bert looks in the three poses of anna
+    assert score.mean == pytest.approx((0.2 + 0.4) / 2, abs=1e-6)
+    with pytest.raises(InputError, match="true frames") as caught:
+        evaluate(replace(settings, pairs=None))
+    assert "--pairs" in caught.value.hint
+
+
 def test_every_metric_is_a_function_of_what_is_seen():
     frames = torch.linspace(0, 1, 3 * 16 * 16).view(1, 3, 16, 16)
     seen = Seen(frames, KeyPoints(torch.ones(1, 2, 2), torch.ones(1, 2, dtype=torch.bool)), torch.ones(1, 4))
@@ -291,7 +331,7 @@ def test_every_metric_is_a_function_of_what_is_seen():
 def test_the_bundled_detectors_measure_an_animation(settings):
     metrics = ("l1", "akd", "mkr", "aed", "csim", "leak")
     result = evaluate(replace(settings, metrics=metrics, protocol="animation", limit=1))
-    copied = result.columns["copy"]
+    copied = result.variants["copy"]
     assert copied["akd"].mean > 1
     assert copied["csim"].mean > 0.5  # the source itself, in another pose
     assert abs(copied["leak"].mean) < 0.5
@@ -314,7 +354,29 @@ def test_the_paper_stands_beside_ours_where_the_data_are_the_papers(settings, fo
     result = evaluate(replace(settings, dataset="vox", data=folder))
     assert result.published["paper"]["l1"] == 0.034
     assert result.published["FOMM"]["l1"] == 0.043
-    assert evaluate(settings).published == {}
+    assert result.protocol["published"].startswith("tables 1 and 2 of the paper, akd by face-alignment")
+    heads, ours, theirs = tabulate(result)
+    assert (heads, list(ours), theirs) == (["l1 ↓"], ["raw m(d)", "copy"], {"paper": ["0.0340"], "FOMM": ["0.0430"]})
+
+
+@pytest.mark.parametrize(
+    ("dataset", "paper", "fomm"),
+    [
+        ("taichi", (0.047, 4.239, 0.015, 0.147), (0.063, 6.862, 0.036, 0.179)),
+        ("vox", (0.034, 1.329, None, 0.130), (0.043, 1.294, None, 0.140)),
+        ("bair", (0.021, None, None, None), (0.027, None, None, None)),
+    ],
+)
+def test_published_figures_are_those_of_table_1(dataset, paper, fomm):
+    found = published(dataset, "reconstruction")
+    for name, figures in (("paper", paper), ("FOMM", fomm)):
+        assert tuple(found[name].get(metric) for metric in ("l1", "akd", "mkr", "aed")) == figures
+    assert published(dataset, "animation") == {}  # the paper measures reconstruction only
+
+
+def test_data_that_are_not_the_papers_have_no_published_figures():
+    assert published("toons", "reconstruction") == published("some/folder", "reconstruction") == {}
+    assert explain("toons", "reconstruction") == ""
 
 
 def test_a_clip_that_cannot_be_read_is_left_out_and_named(settings, folder):
@@ -358,10 +420,10 @@ def records_of(full, without, metric="l1"):
 
 
 def test_the_full_method_is_compared_video_by_video():
-    records = records_of([0.1, 0.2, math.nan], [0.2, 0.1, 0.3])
+    records = records_of([0.1, 0.2, math.nan], [0.4, 0.1, 0.0])
     found = compare(records, "full", ["no_ref"], {"l1": False})[0]
     assert (found.better_in, found.videos) == (1, 2)
-    assert (found.full, found.without) == (pytest.approx(0.15), pytest.approx(0.2))
+    assert (found.full, found.without) == (pytest.approx(0.15), pytest.approx(0.25))  # where neither was skipped
     assert found.holds
     assert sum_up([found]) == ["full is better than no_ref by l1 (1 of 2 videos)"]
 
@@ -372,7 +434,26 @@ def test_the_claim_of_the_paper_is_judged_either_way():
     assert judge(better + worse).endswith("holds by l1; does not hold by csim")
     assert judge(better[:1]) == ""
     assert sum_up(worse)[0] == "full is better than no_ref by no metric; not by csim (0 of 1 videos)"
-    assert not Comparison("l1", "no_ref", 0.1, 0.1, 0, 1, False).holds  # a draw does not show that a step is needed
+    assert not Comparison(
+        "full", "no_ref", "l1", 0.1, 0.1, 0, 1, False
+    ).holds  # a draw does not show that a step is needed
+
+
+def test_a_metric_that_compared_nothing_says_nothing():
+    records = records_of([math.nan], [3.0], "akd")
+    assert compare(records, "full", ["no_ref", "no_pert"], {"akd": False}) == []
+    halves = [Record("v", 1, {name: {"akd": [x]} for name, x in (("full", 1), ("no_ref", 2), ("no_pert", math.nan))})]
+    found = compare(halves, "full", ["no_ref", "no_pert"], {"akd": False})
+    assert [item.variant for item in found] == ["no_ref"]
+    assert judge(found) == ""  # one step was not judged, so nor was the claim
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.04567, "0.0457"), (14.48, "14.48"), (1.0, "1.000"), (-0.00001, "0.0000"), (math.nan, "–"), (math.inf, "∞")],
+)
+def test_figures_have_four_digits(value, text):
+    assert show(value) == text
 
 
 # the journal
@@ -380,11 +461,12 @@ def test_the_claim_of_the_paper_is_judged_either_way():
 
 def test_a_journal_keeps_what_is_not_finite_apart(tmp_path):
     journal = Journal(tmp_path / "out.jsonl", {"weights": "x"})
-    record = Record("a", 2, {"full": {"psnr": [math.inf, 3.0], "akd": [math.nan, 1.0]}})
+    record = Record("a", 3, {"full": {"psnr": [math.inf, 3.0, math.nan], "akd": [math.nan, 1.0, 2.0]}})
     journal.add(record, 0)
-    assert "NaN" not in journal.path.read_text()
+    assert not re.search("NaN|Infinity", journal.path.read_text())  # no JSON
     back = read_records(journal.path, {"weights": "x"})[0].values["full"]
-    assert back["psnr"] == [math.inf, 3.0]
+    assert back["psnr"][:2] == [math.inf, 3.0]
+    assert math.isnan(back["psnr"][2])
     assert math.isnan(back["akd"][0])
 
 
@@ -416,10 +498,10 @@ def test_an_evaluation_goes_on_where_it_stopped(settings, tmp_path):
     evaluate(replace(settings, jsonl=path))
     resumed = evaluate(replace(settings, jsonl=path, limit=3), lambda done, total: counted.append((done, total)))
     assert counted == [(1, 1)]
-    assert resumed.columns == whole.columns
+    assert resumed.variants == whole.variants
     assert len(path.read_text().splitlines()) == 4
     again = evaluate(replace(settings, jsonl=path, limit=3))
-    assert again.columns == whole.columns
+    assert again.variants == whole.variants
     assert math.isnan(again.seconds_per_1000_frames)  # nothing was computed
     with pytest.raises(InputError, match="these settings"):
         evaluate(replace(settings, jsonl=path, metrics=("ssim",)))
@@ -435,26 +517,26 @@ from torch import distributed
 from animask.evaluation import Settings, evaluate, to_json
 torch.set_num_threads(1)
 distributed.init_process_group("gloo", sys.argv[3], timedelta(seconds=90), 2, 1)
-settings = Settings(metrics=("l1", "ssim"), weights=sys.argv[1], limit=3, frames=3, device="cpu", precision="fp32",
+settings = Settings(metrics=("l1", "ssim"), weights=sys.argv[1], limit=3, frames=2, device="cpu", precision="fp32",
                     jsonl=Path(sys.argv[2]))
 result = evaluate(settings)
 distributed.destroy_process_group()
-print(json.dumps(to_json(result)["columns"]))
+print(json.dumps(to_json(result)["variants"]))
 """
 
 
 def test_two_processes_have_the_totals_of_one(settings, tiny_weights, tmp_path):
     settings, path, place = (
-        replace(settings, metrics=("l1", "ssim"), limit=3),
+        replace(settings, metrics=("l1", "ssim"), limit=3, frames=2),
         tmp_path / "out.jsonl",
         tmp_path / "meet",
     )
-    alone = to_json(evaluate(settings))["columns"]
     command = [sys.executable, "-c", RANK, str(tiny_weights), str(path), place.as_uri()]
     other = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    alone = to_json(evaluate(settings))["variants"]
     distributed.init_process_group("gloo", place.as_uri(), timedelta(seconds=90), 2, 0)
     try:
-        first = to_json(evaluate(replace(settings, jsonl=path)))["columns"]
+        first = to_json(evaluate(replace(settings, jsonl=path)))["variants"]
     finally:
         distributed.destroy_process_group()
     second = json.loads(other.communicate(timeout=90)[0])
@@ -462,7 +544,7 @@ def test_two_processes_have_the_totals_of_one(settings, tiny_weights, tmp_path):
     assert (first, second) == (alone, alone)
     place.unlink(missing_ok=True)
     assert [file.name for file in tmp_path.iterdir()] == ["out.jsonl"]  # the files of the ranks are one
-    assert to_json(evaluate(replace(settings, jsonl=path)))["columns"] == alone
+    assert to_json(evaluate(replace(settings, jsonl=path)))["variants"] == alone
 
 
 # the page
@@ -480,26 +562,39 @@ def test_the_page_holds_everything_and_fetches_nothing(settings, folder, tmp_pat
     assert re.findall(r"(?:src|href)=\"(?!data:)", text) == []
     assert not re.search(r"https?://", text)
     assert text.count("<svg") == 2
-    assert text.count("data:image/png;base64,") == 3 * (2 + 1 + 1 + 2)  # source, driver, ours, coarse, two masks
+    pictures = 1 + 1 + 1 + 1 + 2  # source, driver, ours, coarse, two masks
+    assert text.count("data:image/png;base64,") == 3 * (2 + pictures)  # strips of driver and ours
     for rank in ("best", "median", "worst"):
         assert f"<h3>{rank}: " in text
     assert result.protocol["weights_sha256"] in text
     assert [file.name for file in page.parent.iterdir()] == ["out.html"]
 
 
-def test_the_page_of_an_animation_shows_truth_and_columns(settings, tmp_path):
+def test_the_page_of_an_animation_shows_truth_and_variants(settings, tmp_path):
     page = tmp_path / "out.html"
     ablations = ("no_pert", "no_ref", "no_id")
     evaluate(replace(settings, protocol="animation", ablations=ablations, limit=1, frames=2, report=page))
     captions = re.findall(r"<figcaption>([^<]+)</figcaption>", page.read_text(encoding="utf-8"))
     frames = ["source", "driver", "truth", "full", *ablations, "coarse", "m(s)", "m(d)"]
     frames += ["full: perturbed", "full: refined"]
-    assert captions[1:] == frames
+    strips = ["driver", "truth", "full", *ablations]
+    assert captions[1:] == strips + frames
+
+
+def test_a_strip_shows_the_whole_video(settings, tiny_model):
+    case, variants = ToonCase(0, FIRST_DRIVER, 20), make_variants(replace(settings, protocol="animation"))
+    example = take(tiny_model, variants, case, "best", 0.1, 20)
+    drivers = [shot.driver for shot in case.open(SIDE)[1]]
+    expected = [drivers[n] for n in (0, 3, 6, 10, 13, 16, 19)]
+    np.testing.assert_array_equal(example.strips["driver"], np.hstack(expected))
+    np.testing.assert_array_equal(example.frames["driver"], drivers[10])
+    assert example.strips["full"].shape == example.strips["truth"].shape == (SIDE, 7 * SIDE, 3)
+    assert example.note.startswith("m(d): mean ")
 
 
 def test_videos_are_ranked_by_the_first_metric(settings):
     result = evaluate(replace(settings, metrics=("ssim", "l1"), limit=4, frames=2))
-    means = [video["columns"]["raw m(d)"]["ssim"].mean for video in order(result, "ssim")]
+    means = [video["variants"]["raw m(d)"]["ssim"].mean for video in order(result, "ssim")]
     assert means == sorted(means, reverse=True)
     assert [rank for rank, *_ in choose(result)] == ["best", "median", "worst"]
     assert choose(result)[0][2] == means[0]

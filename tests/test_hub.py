@@ -17,6 +17,7 @@ from hub_server import COMMIT, NOWHERE, Hub, Repository, environment, point_to
 from safetensors.torch import save_file
 
 from animask import cards, hub, weights
+from animask.animation import Settings, animate_file
 from animask.errors import AnimaskError, InputError, MissingError
 from animask.hub import Reference, UnreachableError, parse
 from animask.weights import cached_yunet, fetch_vgg19, find_weights, load_model, locate
@@ -104,6 +105,15 @@ def test_a_pull_brings_the_file_its_card_and_its_hash(here: Hub, model: bytes, t
     assert (card.state, card.commit, card.licence) == ("verified", COMMIT, "MIT")
     assert card.text == README.decode()
     assert "hf://o/r/model.safetensors" in cards.names_here()
+
+
+def test_a_report_names_the_commit_of_the_weights(
+    here: Hub, model: bytes, picture: Path, driver: Path, tmp_path: Path
+) -> None:
+    here.repositories["someone/heads"] = Repository({"model.safetensors": model})
+    settings = Settings(weights="hf://someone/heads", device="cpu", end=0.05)
+    report = animate_file(picture, driver, tmp_path / "out.mp4", settings)
+    assert (report.weights_revision, report.weights_sha256) == (COMMIT, digest(model))
 
 
 def test_what_is_here_is_not_asked_for_again(here: Hub, model: bytes) -> None:

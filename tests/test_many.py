@@ -89,7 +89,7 @@ def test_one_failure_does_not_stop_the_rest(folder: Path, settings: Settings, mo
     load = studio_module.load_model
     monkeypatch.setattr(studio_module, "load_model", lambda *given: loads.append(given) or load(*given))
     probes = []
-    monkeypatch.setattr(scenes_module, "probe", lambda path: probes.append(path) or probe(path))
+    monkeypatch.setattr(scenes_module, "probe", lambda path, limit: probes.append(path) or probe(path, limit))
     told: list[str] = []
     jobs = list_jobs([Path(name) for name in ("a.png", "bad.png", "b.png")], Path("driver.mp4"), Path("new/out"))
     summary = animate_many(jobs, settings, tell=told.append)

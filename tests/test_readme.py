@@ -1,15 +1,20 @@
 """Every command and example of the README runs, as written, on small inputs."""
 
+import os
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from animask.cli import main
+from animask.datasets import opening, toon_pool
 from animask.samples import FPS, SECONDS
+from animask.training import previews
 from animask.video import probe
 
 ROOT = Path(__file__).parent.parent
@@ -24,6 +29,11 @@ SHORTER = {
     "train": [*SHORT, "--perceptual", "pixels"],
     "eval": ["--limit", "1"],
     "prepare": ["--resolution", "64", "--min-size", "64", "--min-seconds", "0.2"],
+}
+# The same for the examples in Python: text in them, and what stands there while they are tested.
+SHORTER_CODE = {
+    "steps=2000, batch=8": "steps=2, batch=2, workers=0",
+    "limit=20": "limit=1, frames=2",
 }
 
 
@@ -42,6 +52,8 @@ def folder(tmp_path: Path, picture: Path, driver: Path, tiny_weights: Path, monk
     monkeypatch.setenv("ANIMASK_WEIGHTS", str(tiny_weights))
     monkeypatch.setenv("ANIMASK_DEVICE", "cpu")
     monkeypatch.setenv("ANIMASK_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(opening, "toon_pool", lambda count, *rest: toon_pool(min(count, 4), *rest))
+    monkeypatch.setattr(previews, "CASES", 5)
     return tmp_path
 
 
@@ -70,7 +82,26 @@ def test_the_set_up_commands_are_the_two_that_ci_and_newcomers_run() -> None:
 
 @pytest.mark.parametrize("block", [block for kind, block in BLOCKS if kind == "python"])
 def test_python_example(block: str, folder: Path) -> None:
+    for text, short in SHORTER_CODE.items():
+        block = block.replace(text, short)
     exec(compile(block, "README.md", "exec"), {})
+
+
+def test_what_is_shortened_is_there() -> None:
+    code = "".join(block for kind, block in BLOCKS if kind == "python")
+    assert [text for text in SHORTER_CODE if text not in code] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [("animask we", ["weights"]), ("animask animate --layout ", ["result", "compare", "strip"])],
+)
+def test_shells_complete_commands_and_values(words: str, expected: list[str]) -> None:
+    assert "`animask --install-completion`" in README
+    asked = {"_ANIMASK_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    command = [sys.executable, "-c", "import sys; sys.argv = ['animask']; from animask.cli import main; main()"]
+    run = subprocess.run(command, env=os.environ | asked, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.stdout.split() == expected
 
 
 def test_links_and_pictures_are_there() -> None:

@@ -88,6 +88,36 @@ def test_weights_of_the_losses_are_settings():
     assert loss == pytest.approx(3 * loss_mask + 0.5 * (loss_c + loss_f))
 
 
+@pytest.mark.parametrize("jitter", ["driver", "all"])
+def test_a_step_with_others_measures_the_equations_by_hand(jitter):
+    """The last sample is driven by another identity, which has a colour jitter of its own."""
+    learner = make_trainer(r_start=0.0, jitter=jitter)
+    model = make_model().train()
+    batch = BATCH._replace(other=make_batch(1, 9).s)
+    generator = torch.Generator().manual_seed(0)
+    s, target = BATCH.s / 255, BATCH.target / 255
+    d, other = augment(target, generator), augment(batch.other / 255, generator)
+    if jitter == "all":
+        s, target = augment(torch.cat((s, target), dim=3), generator).chunk(2, dim=3)
+    trace = model(s, d, generator, other)
+    before = {name: weights(network) for name, network in networks(learner).items()}
+    found = dict(zip(MEASURES, learner.learn(batch).tolist(), strict=True))
+    assert found["loss_mask"] == pytest.approx(float((trace.m_dr - trace.m_d).detach().abs().mean()), rel=1e-5)
+    assert found["l1_c"] == pytest.approx(float((trace.c.detach() - target).abs().mean()), rel=1e-5)
+    assert found["l1_f"] == pytest.approx(float((trace.f.detach() - target).abs().mean()), rel=1e-5)
+    assert learner.samples == len(s), "others are no samples of their own"
+    moved = [name for name, network in networks(learner).items() if not torch.equal(weights(network), before[name])]
+    assert moved == ["m", "r", "l", "h"]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_steps_with_many_few_and_no_others_follow_one_another(precision):
+    learner = make_trainer(r_start=0.0, precision=precision)
+    for count in (0, 1, 2, 0):
+        figures = learner.learn(BATCH._replace(other=make_batch(count, 9).s if count else None))
+        assert figures.isfinite().all()
+
+
 @pytest.mark.parametrize(("network", "part"), [("m", "loss_c"), ("l", "loss_c"), ("h", "loss_f"), ("r", "loss_mask")])
 def test_each_network_learns_from_its_own_part_of_the_loss_only(network, part, monkeypatch):
     def learn(only: str | None) -> torch.Tensor:

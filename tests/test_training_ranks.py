@@ -26,6 +26,8 @@ from animask.weights import load_model, read_metadata
 
 WORLD = 2
 TOLERANCE = 1e-10  # of the largest gradient of a network
+CROSSED = 4  # samples of eight from here on are driven by another identity ...
+SHARES = ([0, 1, 2, 4], [3, 5, 6, 7])  # ... and of these one rank has one, the other three
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +60,7 @@ def first_step(patch: pytest.MonkeyPatch, own: Ranks, batch: Batch) -> trainer.T
     patch.setattr(torch.Tensor, "float", torch.Tensor.double)
     patch.setattr(trainer, "augment", lambda x, generator: x.flip(1))
     patch.setattr(model_module, "p_train", lambda mask, threshold, cuts, generator: mask * 0.5)
+    patch.setattr(model_module, "p_test", lambda mask, threshold, scale: mask * 0.5)  # its grid is in float32
     learner = make_trainer(ranks=own, r_start=0.0)
     learner.model.double()
     patch.setattr(learner.optimizer, "step", lambda: None)
@@ -78,8 +81,11 @@ def learn_together(folder: Path) -> None:
     """Gradients of the first step, then weights after r and h have joined; each rank has every other sample."""
     own = join("cpu")
     share = Batch(*(x[own.rank :: WORLD] for x in make_batch(8)[:3]))
-    with pytest.MonkeyPatch.context() as patch:
-        save_file(gradients(first_step(patch, own, share)), folder / f"first{own.rank}")
+    places = SHARES[own.rank]
+    crossed = Batch(*(x[places] for x in make_batch(8)[:3]), make_batch(8, 9).s[[n for n in places if n >= CROSSED]])
+    for name, batch in (("first", share), ("crossed", crossed)):
+        with pytest.MonkeyPatch.context() as patch:
+            save_file(gradients(first_step(patch, own, batch)), folder / f"{name}{own.rank}")
     later = make_trainer(ranks=own, epochs=3, steps=6, r_start=1.0, h_start=2.0)
     for _ in range(6):
         figures = later.learn(share)
@@ -101,10 +107,13 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_two_ranks_of_four_have_the_gradients_of_one_of_eight(together, monkeypatch):
-    wanted = gradients(first_step(monkeypatch, Ranks(CPU), make_batch(8)))
+@pytest.mark.parametrize("kind", ["first", "crossed"])
+def test_two_ranks_of_four_have_the_gradients_of_one_of_eight(kind, together, monkeypatch):
+    """Also where the ranks' shares are driven by other identities in different numbers."""
+    others = {"first": None, "crossed": make_batch(8, 9).s[CROSSED:]}
+    wanted = gradients(first_step(monkeypatch, Ranks(CPU), make_batch(8)._replace(other=others[kind])))
     for rank in range(WORLD):
-        found = load_file(together / f"first{rank}")
+        found = load_file(together / f"{kind}{rank}")
         assert found.keys() == wanted.keys()
         for network in "mrlh":
             names = [name for name in wanted if name.startswith(f"grad.{network}.")]

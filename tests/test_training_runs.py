@@ -217,6 +217,20 @@ def test_a_kill_while_saving_loses_no_checkpoint(moment, whole, data, cache, tmp
     assert not [path.name for path in out.iterdir() if "partial" in path.name or "fresh" in path.name]
 
 
+def test_toons_driven_by_others_are_the_same_after_a_stop(data, tmp_path):
+    changes = {"toons": 0.5, "cross": 0.7, "toon_pool": 4, "shift": 0.05, "flips": "mirror", "r_start": 0.0}
+    run_tiny(tmp_path / "whole", data, **changes)
+    config = settings(data=str(data), **changes)
+    for piece in range(2):  # a step, then the rest
+        run = Run(tmp_path / "run", "vox", "cpu", resume=piece > 0, time_limit=None if piece else 0.0)
+        train(TINY, config, run, lambda _: None)
+    assert_same(tmp_path / "run" / CHECKPOINT, tmp_path / "whole" / CHECKPOINT)
+    run_tiny(tmp_path / "plain", data, **{**changes, "cross": 0.0})
+    _, crossed = state_of(tmp_path / "run" / CHECKPOINT)
+    _, plain = state_of(tmp_path / "plain" / CHECKPOINT)
+    assert not torch.equal(crossed["model.r.head.weight"], plain["model.r.head.weight"])
+
+
 # ended in good order
 
 

@@ -464,3 +464,14 @@ def test_only_models_are_listed(tiny_weights: Path, tmp_path: Path) -> None:
 
 def test_locating_a_file_is_finding_it(tiny_weights: Path) -> None:
     assert locate(tiny_weights) == (str(tiny_weights), tiny_weights, "")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="modes are those of POSIX")
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_files_have_the_mode_that_the_umask_says(mask, tiny_model, tmp_path):
+    before = os.umask(mask)
+    try:
+        save_model(tiny_model, tmp_path / "x.safetensors", {})
+    finally:
+        os.umask(before)
+    assert (tmp_path / "x.safetensors").stat().st_mode & 0o777 == 0o666 & ~mask

@@ -16,6 +16,7 @@ from animask.animation.files import Job, Progress, Report, animate_file, is_ther
 from animask.animation.settings import Settings
 from animask.animation.studio import Studio
 from animask.errors import AnimaskError, InputError
+from animask.texts import read_text
 
 log = logging.getLogger(__name__)
 
@@ -64,15 +65,9 @@ def read_pairs(path: Path, folder: Path | None = None) -> list[Job]:
     """The jobs in a CSV with the columns source, driver and, if there, output.
 
     Sources and drivers are paths as on the command line; outputs lie in `folder`, if given. Without an output, it is
-    SOURCE--DRIVER.mp4. Raises InputError for a file that is no such CSV, with the line.
+    SOURCE--DRIVER.mp4. Raises InputError for a file that is no such CSV, or would write elsewhere, with the line.
     """
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise InputError(f"{path} is larger than {MAX_BYTES >> 20} MiB")
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    reader = csv.DictReader(text.splitlines(), strict=True)
+    reader = csv.DictReader(read_text(path, MAX_BYTES).splitlines(), strict=True)
     jobs = []
     try:
         for missing in {"source", "driver"} - set(reader.fieldnames or ()):
@@ -82,6 +77,10 @@ def read_pairs(path: Path, folder: Path | None = None) -> list[Job]:
             if not source.name or not driver.name:
                 raise InputError(f"{path}, line {reader.line_num}, names no source or no driver")
             output = Path(row.get("output") or f"{source.stem}--{driver.stem}{SUFFIX}")
+            if "\0" in f"{source}{driver}{output}":
+                raise InputError(f"{path}, line {reader.line_num}, has a NUL in a name")
+            if folder is not None and (output.is_absolute() or ".." in output.parts):
+                raise InputError(f"{path}, line {reader.line_num}: the output {output} does not lie in {folder}")
             jobs.append(Job(source, driver, output if folder is None else folder / output))
     except csv.Error as error:
         raise InputError(f"{path}, line {reader.line_num}, is no CSV: {error}") from error
@@ -145,6 +144,8 @@ def attempt(job: Job, studio: Studio, progress: Progress | None, tell: Callable[
         return animate_file(*job, progress=progress, studio=studio)
     except AnimaskError as error:
         reason, hint, code = error.message, error.hint, error.exit_code
+    except OSError as error:
+        reason, hint, code = f"{error.filename or job.output}: {error.strerror}", "", 1
     except Exception as error:
         tell(traceback.format_exc())
         reason, hint, code = f"{type(error).__name__}: {error}", "", 1

@@ -35,7 +35,10 @@ class Job(NamedTuple):
 
 @dataclass(frozen=True)
 class Report:
-    """What was made, of what and how: the fields of `--json`. fps is a fraction such as "30000/1001"."""
+    """What was made, of what and how: the fields of `--json`. fps is a fraction such as "30000/1001".
+
+    weights_revision: their commit on the Hub, empty where they come from elsewhere.
+    """
 
     source: str
     driver: str
@@ -50,6 +53,7 @@ class Report:
     seconds: float
     weights: str
     weights_sha256: str
+    weights_revision: str
     threshold: float | str
     scale: float
     source_crop: Crop
@@ -123,6 +127,7 @@ def describe(
         seconds=round(seconds, 3),
         weights=str(studio.settings.weights),
         weights_sha256=studio.digest,
+        weights_revision=studio.revision,
         threshold=config.threshold,
         scale=config.scale,
         source_crop=scene.source,
@@ -146,7 +151,8 @@ def write_frames(scene: Scene, studio: Studio, output: Path, progress: Progress 
         raise InputError(f"{scene.info.path} has no frames")
     size = first.shape[1], first.shape[0]
     sound, begin = sound_of(scene, studio, output), float(scene.first / scene.rate)
-    with VideoWriter(output, scene.rate, size, sound, begin, settings.quality, sign(scene, studio)) as writer:
+    signature = sign(scene, studio)
+    with VideoWriter(output, scene.rate, size, sound, begin, settings.quality, signature, settings.overwrite) as writer:
         if writer.done:  # an interrupted folder of PNG frames goes on
             frames.close()
             frames = render(scene, studio, skip=writer.done)
@@ -178,7 +184,7 @@ def render(scene: Scene, studio: Studio, skip: int = 0) -> Generator[np.ndarray,
     )
     driver = ahead(read, settings.batch)
     source = crop_resize(scene.picture, scene.source.square, side)
-    animated = animate(studio.model, source, driver, batch=settings.batch, layout=settings.layout)
+    animated = animate(studio.model, source, driver, batch=settings.batch, layout=settings.layout, exact=studio.exact)
     with closing(driver), closing(ahead(animated, settings.batch)) as frames:  # frames end first
         if settings.paste:
             yield from map(Paste(scene.picture, scene.source.square), frames)

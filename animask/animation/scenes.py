@@ -90,7 +90,7 @@ def crop_source(picture: np.ndarray, studio: Studio, path: Path) -> Crop:
 def look_at_driver(path: Path, studio: Studio) -> tuple[VideoInfo, Crop]:
     """What the driver is, and its square: of one that drives several sources, found once."""
     if path not in studio.drivers:
-        info = probe(path)
+        info = probe(path, studio.settings.max_pixels)
         count_frames(info, studio.settings)  # an empty part has no face
         studio.drivers[path] = info, crop_driver(info, studio)
     return studio.drivers[path]

@@ -22,7 +22,8 @@ class Settings:
     source "auto" takes, 1 for the largest; None for the largest, where the picture is not a crop already.
     match: "first" shifts and scales the driver's square to what its first mask and the source's have in common.
     paste: the result goes back into the whole picture. quality: crf, 0 to 51. start, end: seconds of the driver;
-    fps: None for the driver's own. background: RGB behind transparent pixels. max_pixels: of the source.
+    fps: None for the driver's own. background: RGB behind transparent pixels. max_pixels: of the source, and of a
+    frame of the driver.
     """
 
     weights: str = DEFAULT

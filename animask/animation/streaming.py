@@ -1,7 +1,7 @@
 """The stream: a source encoded once, driver frames in batches, animated frames out."""
 
 import warnings
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from itertools import islice
 from typing import NamedTuple
 
@@ -14,6 +14,9 @@ from animask.devices import DTYPES
 from animask.errors import AnimaskError
 from animask.images import centre_square, crop_resize, to_tensor
 from animask.model import Animator, Trace
+
+# The tensors of a trace in the order in which they are computed, so that the first one that is bad is to blame.
+TENSORS = ("source mask m_s", "driver mask m(d)", "perturbed mask", "refined mask", "coarse frame", "final frame")
 
 
 class Source(NamedTuple):
@@ -39,10 +42,9 @@ def encode_source(model: Animator, image: np.ndarray) -> Source:
 def trace_frames(model: Animator, source: Source, frames: list[np.ndarray]) -> Trace:
     """The trace of some driver frames, RGB uint8 (R, R, 3) each. Raises FloatingPointError if it is not finite."""
     trace = model.drive(source.s, source.m_s, to_tensor(frames, device_of(model)))
-    if not torch.stack([trace.m_dr.sum(), trace.c.sum(), trace.f.sum()]).isfinite().all():
-        names = ("refined mask", "coarse frame", "final frame")
-        bad = [name for name, x in zip(names, (trace.m_dr, trace.c, trace.f), strict=True) if not x.isfinite().all()]
-        raise FloatingPointError(f"the {bad[0]} holds values that are not finite")
+    if not torch.stack([x.sum() for x in trace]).isfinite().all():
+        bad = next(name for name, x in zip(TENSORS, trace, strict=True) if not x.isfinite().all())
+        raise FloatingPointError(f"the {bad} holds values that are not finite")
     return trace
 
 
@@ -58,14 +60,16 @@ def animate(
     *,
     batch: int = 8,
     layout: Layout = "result",
+    exact: Callable[[], Animator] | None = None,
 ) -> Generator[np.ndarray, None, None]:
     """Animate a source picture with driver frames, one by one; memory does not grow with the driver's length.
 
     source: RGB uint8 (H, W, 3), driver: frames of the same kind; what is not a square of the model's resolution R
     is cropped about its centre and resized, never stretched. Yields RGB uint8 (R, R, 3) frames, or wider ones, see
     `lay_out`. Where the GPU's memory does not suffice for a batch, batches are halved, with a warning. A model
-    whose half-precision output is not finite goes on in float32 with a warning. AnimaskError is raised if float32
-    is not finite either, or one frame is too much.
+    whose half-precision output is not finite goes on in float32 with a warning: as what `exact` gives, which should
+    have the weights before they were rounded, or else with the rounded ones. AnimaskError is raised if float32 is not
+    finite either, or one frame is too much.
     """
     side = model.config.resolution
     picture = fit(source, side)
@@ -76,7 +80,7 @@ def animate(
         try:
             trace = trace_frames(model, encoded, waiting[:batch])
         except FloatingPointError as error:
-            widen(model, error)
+            model = widen(model, error, exact)
             encoded = encode_source(model, picture)
         except torch.OutOfMemoryError as error:
             batch = halve(min(batch, len(waiting)), error)
@@ -85,12 +89,12 @@ def animate(
             waiting = waiting[batch:]
 
 
-def widen(model: Animator, error: FloatingPointError) -> None:
-    """Change a model in reduced precision to float32 and warn; AnimaskError if it is in float32 already."""
+def widen(model: Animator, error: FloatingPointError, exact: Callable[[], Animator] | None) -> Animator:
+    """The model in float32 in place of one in reduced precision; warns. AnimaskError if it is in float32 already."""
     if next(model.parameters()).dtype == torch.float32:
         raise AnimaskError(f"{error}: the weights are damaged or do not fit") from error
     warnings.warn(f"{error} in reduced precision: going on in fp32", stacklevel=3)
-    at_precision(model, "fp32")
+    return exact() if exact else at_precision(model, "fp32")
 
 
 def halve(batch: int, error: torch.OutOfMemoryError) -> int:

@@ -14,7 +14,7 @@ from animask.fusion import fuse
 from animask.headers import read_header
 from animask.model import Animator
 from animask.video import VideoInfo
-from animask.weights import find_weights, load_model, read_config, sha256
+from animask.weights import commit_of, find_weights, load_model, read_config, sha256
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +50,11 @@ class Studio:
         return sha256(self.weights)
 
     @cached_property
+    def revision(self) -> str:
+        """The commit on the Hub that the weights come from; empty where they come from elsewhere."""
+        return commit_of(self.weights)
+
+    @cached_property
     def knows_faces(self) -> bool:
         """Whether the weights say that they were trained on faces."""
         return read_header(self.weights).metadata.get("object", "").lower() == FACES
@@ -58,6 +63,11 @@ class Studio:
     def model(self) -> Animator:
         """The model, ready to animate."""
         return open_model(self.settings)[0]
+
+    def exact(self) -> Animator:
+        """The model in float32, read anew, because what was cast is rounded; all jobs go on with it."""
+        self.model = open_model(replace(self.settings, precision="fp32"))[0]
+        return self.model
 
     @cached_property
     def side(self) -> int:

@@ -16,7 +16,7 @@ from animask.cli.eval import evaluate
 from animask.cli.export import export
 from animask.cli.info import info
 from animask.cli.prepare import prepare
-from animask.cli.screen import Terminated, show_error
+from animask.cli.screen import Terminated, explain, show_error
 from animask.cli.train import train
 from animask.errors import AnimaskError
 
@@ -92,6 +92,12 @@ def main(arguments: list[str] | None = None) -> int:
         sys.exit(error.exit_code)
     except Terminated:
         sys.exit(143)
+    except OSError as error:
+        if error.strerror is None:
+            raise
+        known = explain(error)
+        show_error(known)
+        sys.exit(known.exit_code)
     except MemoryError:
         show_error(AnimaskError("there is not enough memory", "try a smaller --batch"))
         sys.exit(1)

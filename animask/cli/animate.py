@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from animask import texts
 from animask.errors import InputError
 
 if TYPE_CHECKING:
@@ -40,8 +41,8 @@ def read_threshold(text: str) -> float | str:
 def read_fps(text: str) -> Fraction:
     """Frames a second: 25, 29.97 or 30000/1001."""
     try:
-        fps = Fraction(text)
-    except (ValueError, ZeroDivisionError):
+        fps = texts.read_fps(text)
+    except InputError:
         fps = Fraction(0)
     if not 0 < fps <= 1000:
         raise typer.BadParameter("give a number such as 25 or 30000/1001")
@@ -165,7 +166,7 @@ SkipExisting = Annotated[
 ]
 PrecisionOption = Annotated[Precision, typer.Option(help="bf16 where it is fast, else fp32.", rich_help_panel=MODEL)]
 Batch = Annotated[int, typer.Option(min=1, max=1024, help="Driver frames at a time.", rich_help_panel=MODEL)]
-MaxPixels = Annotated[int, typer.Option(min=1, help="Largest picture that is read.", rich_help_panel=MODEL)]
+MaxPixels = Annotated[int, typer.Option(min=1, help="Largest picture, or frame, that is read.", rich_help_panel=MODEL)]
 Threshold = Annotated[
     Any,
     typer.Option(
@@ -285,7 +286,7 @@ def animate_one(source: Path, driver: Path, settings: "Settings", flags: SimpleN
 def animate_jobs(jobs: "list[Job]", settings: "Settings", flags: SimpleNamespace) -> None:
     """Many jobs: the paths of the results or a summary; exit code 1 if one failed."""
     from animask.animation import animate_many
-    from animask.cli.screen import say, show_result
+    from animask.cli.screen import plain, say, show_result
 
     def tell(line: str) -> None:
         if not flags.quiet:
@@ -300,7 +301,7 @@ def animate_jobs(jobs: "list[Job]", settings: "Settings", flags: SimpleNamespace
                 say(f"warning: {report.output}: {warning}")
         for failure in summary.failed:
             hint = f" Hint: {failure.hint.rstrip('.')}." if failure.hint else ""
-            say(f"failed: {failure.source} + {failure.driver}: {failure.error.rstrip('.')}.{hint}")
+            say(plain(f"failed: {failure.source} + {failure.driver}: {failure.error.rstrip('.')}.{hint}"))
         tell(f"{len(summary.made)} made, {len(summary.skipped)} there already, {len(summary.failed)} failed")
         paths = [report.output for report in summary.made] + summary.skipped
         if paths or flags.as_json:

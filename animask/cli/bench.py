@@ -131,7 +131,8 @@ def show_steps(speed: "StepSpeed") -> None:
     rows = [("training", speed.steps, "samples/s"), ("a plain loop, fp32", speed.reference, "samples/s")]
     console = Console(stderr=True)
     console.print(tabulate(f"{what}\n{speed.device}, {speed.precision}", [*rows, ("ratio", speed.ratio, "×")]))
-    console.print(f"peak memory of the GPU: {in_megabytes(speed.gpu_memory)}", highlight=False)
+    if speed.gpu_memory is not None:
+        console.print(f"peak memory of the GPU: {in_megabytes(speed.gpu_memory)}", highlight=False)
 
 
 def tabulate(title: str, rows: "list[tuple[str, Spread, str]]") -> "Table":

@@ -2,6 +2,7 @@
 
 import math
 import sys
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -40,12 +41,12 @@ ProtocolOption = Annotated[
 ]
 Ablations = Annotated[
     list[Ablation] | None,
-    typer.Option(help="Columns without P_test, r or both.", rich_help_panel=METHOD, show_default=False),
+    typer.Option(help="Rows without P_test, r or both.", rich_help_panel=METHOD, show_default=False),
 ]
 Thresholds = Annotated[
     list[str] | None,
     typer.Option(
-        help="ρ of P_test, median or numbers; a column for each.",
+        help="ρ of P_test, median or numbers; a row for each.",
         callback=read_thresholds,
         rich_help_panel=METHOD,
         show_default=False,
@@ -54,10 +55,13 @@ Thresholds = Annotated[
 Scales = Annotated[
     list[float] | None,
     typer.Option(
-        min=0.05, max=2.0, help="Scale of P_test; a column for each.", rich_help_panel=METHOD, show_default=False
+        min=0.05, max=2.0, help="Scale of P_test; a row for each.", rich_help_panel=METHOD, show_default=False
     ),
 ]
-Pairs = Annotated[Path | None, typer.Option(help="CSV with the columns source and driver.", rich_help_panel=DATA)]
+Pairs = Annotated[
+    Path | None,
+    typer.Option(help="CSV with the columns source and driver; a clip may drive itself.", rich_help_panel=DATA),
+]
 Limit = Annotated[int | None, typer.Option(min=1, help="Videos; default: all, toons: 20.", rich_help_panel=DATA)]
 Frames = Annotated[
     int | None, typer.Option(min=2, help="Frames a video; default: all, toons: 16.", rich_help_panel=DATA)
@@ -65,7 +69,7 @@ Frames = Annotated[
 DetectorsOption = Annotated[
     Detectors, typer.Option(help="Networks for akd mkr aed csim leak; auto: by the data set.", rich_help_panel=DATA)
 ]
-PrecisionOption = Annotated[Precision, typer.Option(help="bf16 where it is fast, else fp32.")]
+PrecisionOption = Annotated[Precision, typer.Option(help="bf16 is faster and moves the third digit; auto: where fast.")]
 Batch = Annotated[int, typer.Option(min=1, max=1024, help="Driver frames at a time.")]
 Lines = Annotated[
     Path | None,
@@ -93,7 +97,7 @@ def evaluate(
     threshold: Thresholds = None,
     scale: Scales = None,
     device: Device = "auto",
-    precision: PrecisionOption = Precision.auto,
+    precision: PrecisionOption = Precision.fp32,
     batch: Batch = 8,
     jsonl: Lines = None,
     report: Page = None,
@@ -173,12 +177,16 @@ def describe(result: "Result") -> None:
     for name, value in result.protocol.items():
         if isinstance(value, str | int):
             say(f"{name}: {value}")
-    for column, setting in result.protocol["p_test"].items():
-        say(f"P_test, {column}: {setting}")
+    for variant, setting in result.protocol["p_test"].items():
+        say(f"P_test, {variant}: {setting}")
+    for metric, meaning in result.protocol["metrics"].items():
+        say(f"{metric}: {meaning}")
     for network in result.protocol["networks"]:
         say(f"network: {network['network']}, {network['file']}, sha256 {network['sha256'][:16]}")
-    Console(stderr=True).print(draw(result))
-    for text in (*sum_up(result.comparisons), result.claim):
+    console = Console(stderr=True)
+    for table in draw(result, console.width):
+        console.print("", table)
+    for text in (result.note, *sum_up(result.comparisons), result.claim):
         if text:
             say(text)
     for name, reason in result.failed.items():
@@ -188,19 +196,37 @@ def describe(result: "Result") -> None:
     say(f"{len(result.videos)} videos, {result.frames} driven frames, {result.seconds:.1f} s{speed}")
 
 
-def draw(result: "Result") -> "Table":
-    """Metrics as rows; our columns, the published ones, and the frames that the metric used and skipped."""
+def draw(result: "Result", width: int) -> Iterator["Table"]:
+    """Our variants as rows, then the published methods; metrics as columns, in as many tables as the width asks for.
+
+    width: in characters.
+    """
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    from animask.evaluation import show
+    from animask.evaluation import tabulate
 
-    table = Table()
-    names = list(result.columns)
-    for title in ("metric", *names, *result.published, "frames"):
-        table.add_column(title, justify="left" if title == "metric" else "right")
-    for metric, first in result.columns[names[0]].items():
-        ours = [result.columns[name][metric].text() for name in names]
-        theirs = [show(figures.get(metric, math.nan)) for figures in result.published.values()]
-        arrow = "↑" if result.is_higher(metric) else "↓"
-        table.add_row(f"{metric} {arrow}", *ours, *theirs, str(first.used + first.skipped))
-    return table
+    heads, ours, theirs = tabulate(result)
+    names = max(map(len, (*ours, *theirs)))
+    columns = zip(heads, *ours.values(), *theirs.values(), strict=True)
+    for part in fold([max(map(len, texts)) for texts in columns], width - names):
+        table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+        table.add_column("", overflow="fold")
+        for head in heads[part]:
+            table.add_column(head, justify="right", no_wrap=True)
+        for rows in (ours, theirs):
+            for name, texts in rows.items():
+                table.add_row(name, *texts[part])
+            table.add_section()
+        yield table
+
+
+def fold(widths: list[int], room: int) -> Iterator[slice]:
+    """Runs of columns of these widths, two characters apart, that fit into so many characters; at least one each."""
+    start, used = 0, 0
+    for number, width in enumerate(widths):
+        if number > start and used + 2 + width > room:
+            yield slice(start, number)
+            start, used = number, 0
+        used += 2 + width
+    yield slice(start, len(widths))

@@ -4,7 +4,6 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +11,7 @@ import typer
 
 from animask.cli.screen import Terminated, say, show_result
 from animask.config import ModelConfig
-from animask.errors import InputError
+from animask.texts import read_fps
 
 if TYPE_CHECKING:
     from animask.preparation import Summary
@@ -33,8 +32,6 @@ BoxOption = Annotated[
 Boxes = Annotated[
     Path | None,
     typer.Option(
-        exists=True,
-        dir_okay=False,
         help="CSV of clips and boxes, in place of scene cuts and --box: video_id,start,end,bbox,fps,width,"
         "height and, if there, person_id and partition.",
         rich_help_panel=CLIPS,
@@ -102,14 +99,6 @@ def prepare(
     if not quiet:
         say(describe(summary))
     show_result(summary, summary.dataset, as_json)
-
-
-def read_fps(text: str) -> Fraction:
-    """A whole number, a decimal or a fraction of frames a second; InputError for anything else."""
-    try:
-        return Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        raise InputError(f"the frame rate {text!r} is not a number", "give 25 or 30000/1001") from None
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """What people see: everything on stderr, bars only on a terminal."""
 
+import errno
+import io
 import json
 import sys
 import time
@@ -8,27 +10,45 @@ from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
-from animask.errors import AnimaskError
+from animask.errors import AnimaskError, InputError
 
 
 class Terminated(BaseException):
     """SIGTERM came."""
 
 
+def plain(text: str, kept: str = "") -> str:
+    """Text without what a terminal would obey or what ends a line, but for the letters in `kept`: as escapes."""
+    return "".join(x if x.isprintable() or x in kept else x.encode("unicode_escape").decode() for x in text)
+
+
 def show_error(error: AnimaskError) -> None:
-    """One sentence and one hint, as plain text."""
+    """One sentence and one hint, as plain text on one line."""
     sentence = error.message.rstrip(".")
-    print(f"animask: {sentence}." + (f" Hint: {error.hint.rstrip('.')}." if error.hint else ""), file=sys.stderr)
+    hint = f" Hint: {error.hint.rstrip('.')}." if error.hint else ""
+    print(plain(f"animask: {sentence}.{hint}"), file=sys.stderr)
+
+
+def explain(error: OSError) -> AnimaskError:
+    """The sentence for a file that the system refuses, where no other code has one."""
+    what = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return AnimaskError(what, "make room, or choose another folder")
+    wrong = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ENOENT, errno.EISDIR)
+    return InputError(what) if error.errno in wrong else AnimaskError(what)
 
 
 def say(text: str) -> None:
-    """A line for people."""
-    print(text, file=sys.stderr, flush=True)
+    """Lines for people."""
+    print(plain(text, kept="\n"), file=sys.stderr, flush=True)
 
 
 def show_result(result: Any, path: str, as_json: bool) -> None:
-    """The one thing on stdout: the path of what was made, or everything about it as JSON."""
-    print(json.dumps(asdict(result) if is_dataclass(result) else result) if as_json else path)  # type: ignore[arg-type]
+    """The one thing on stdout: the path of what was made, byte for byte, or everything about it as JSON."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # names of files need not be text
+    text = json.dumps(asdict(result) if is_dataclass(result) else result) if as_json else path  # type: ignore[arg-type]
+    print(text, flush=True)
 
 
 @contextmanager
@@ -42,23 +62,32 @@ def progress_bar(label: str, unit: str, quiet: bool) -> Iterator[Callable[[int, 
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        speed = TextColumn(f"{{task.speed:.1f}} {unit}/s")
-        columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), speed, TimeRemainingColumn())
+        pace = TextColumn("{task.fields[pace]}")
+        columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), pace, TimeRemainingColumn())
         with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-            task = progress.add_task(label, total=None)
-            yield lambda done, total: progress.update(task, completed=done, total=total)
+            task = progress.add_task(label, total=None, pace="")
+
+            def show(done: int, total: int) -> None:
+                progress.update(task, completed=done, total=total)
+                if speed := progress.tasks[0].speed:  # of the last seconds; from the second call on
+                    progress.update(task, pace=f"{speed:.1f} {unit}/s")
+
+            yield show
 
 
 def lines(label: str, unit: str) -> Callable[[int, int], None]:
-    """Progress for log files: a line now and then."""
-    started = shown = time.monotonic()
+    """Progress for log files: a line now and then. Time counts from the first call: loading a model is no speed."""
+    started = shown = 0.0
+    first: int | None = None
 
     def show(done: int, total: int) -> None:
-        nonlocal shown
+        nonlocal started, shown, first
         now = time.monotonic()
-        if now - shown >= 10:
+        if first is None:
+            started, shown, first = now, now, done
+        elif now - shown >= 10 and done > first:
             shown = now
-            speed = done / (now - started)
+            speed = (done - first) / (now - started)
             say(f"{label}: {done} of {total} {unit}, {speed:.1f}/s, {max(0, total - done) / speed:.0f} s left")
 
     return show

@@ -13,6 +13,7 @@ import typer
 from animask.cli.animate import Device
 from animask.cli.screen import say, show_result
 from animask.config import ModelConfig, TrainConfig, read_toml, resolve
+from animask.errors import InputError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -102,6 +103,8 @@ def train(
     """
     recipe = begin(config, out, resume, init)
     name, model, training = resolve(preset and preset.value, dataset, recipe, changes(context.params))
+    if stills and not training.stills:
+        raise InputError("--stills gives pictures, but their share of the samples is 0", "set stills in a recipe")
     from animask.training import Run
 
     launch(model, training, Run(out, name, device, init, resume, time_limit), quiet, as_json)

@@ -149,9 +149,10 @@ def path(name: Name) -> None:
 
     animask weights path hf://owner/repo
     """
+    from animask.cli.screen import show_result
     from animask.weights import locate
 
-    print(locate(name).path)
+    show_result("", str(locate(name).path), as_json=False)
 
 
 @app.command()

@@ -27,6 +27,10 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+class CacheError(AnimaskError):
+    """The cache cannot be written: no clip is to blame."""
+
+
 def cache_folder() -> Path:
     """Where decoded frames are kept: $ANIMASK_CACHE, or animask in the user's cache folder."""
     if os.environ.get("ANIMASK_CACHE"):
@@ -68,12 +72,18 @@ def is_whole(path: Path) -> bool:
 
 
 def save_array(path: Path, array: np.ndarray) -> None:
-    """Write a .npy file under a temporary name, then rename it."""
+    """Write a .npy file under a temporary name, then rename it; CacheError where that fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = partial_path(path)
-    with partial.open("wb") as file:
-        np.save(file, array)
-    partial.replace(path)
+    try:
+        with partial.open("wb") as file:
+            np.save(file, array)
+        partial.replace(path)
+    except OSError as error:
+        reason = error.strerror or f"the disk may be full ({error})"  # numpy counts the bytes
+        raise CacheError(f"{path} could not be written: {reason}", "make room, or set ANIMASK_CACHE") from error
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def thin(frames: Iterable[np.ndarray], limit: int) -> list[np.ndarray]:
@@ -98,6 +108,8 @@ def fill_cache(clips: list[Clip], resolution: int, folder: Path, workers: int, r
     def attempt(clip: Clip) -> Path | AnimaskError | OSError:
         try:
             return cached(clip, resolution, folder)
+        except CacheError:
+            raise
         except (AnimaskError, OSError) as error:
             return error
 

@@ -76,7 +76,7 @@ def read_pictures(folder: str, resolution: int, report: Report) -> tuple[np.ndar
     A broken picture is reported once with its name and left out. Raises InputError if none is left.
     """
     if not folder:
-        raise InputError("stills needs a folder of pictures", "name it as stills_dir in [train] of a recipe")
+        raise InputError("stills needs a folder of pictures", "name it with --stills, or stills_dir in a recipe")
     pictures = []
     for path in sorted(path for path in Path(folder).glob("*") if path.suffix.lower() in STRIP_SUFFIXES):
         try:

@@ -25,17 +25,21 @@ SHOULDERS = [5, 6]  # of the 17 joints of COCO
 PERSON_SCORE = 0.5  # below: nobody is there
 JOINT_SCORE = 2.0  # of the heat map's peak; Detectron draws joints from 2 on
 ARCFACE_NUMBERS = 512
+DETECTED = (640, 640)  # what insightface scales frames to; said, because its default changed with version 2
 HUB = "torch's hub"  # a folder that torch knows
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a network of another package comes from: what it is, the package, its file, and how to place that."""
+    """Where a network of another package comes from: what it is, the package, its files, and how to place them.
+
+    files: the network that measures first, then those that it needs.
+    """
 
     network: str
     module: str
     package: str
-    file: str
+    files: tuple[str, ...]
     source: str
     folder: str
 
@@ -44,23 +48,23 @@ FACES = Origin(
     "face-alignment 2D FAN-4, 68 points",
     "face_alignment",
     "face-alignment",
-    "2DFAN4-11f355bf06.pth.tar",
-    "https://www.adrianbulat.com/downloads/python-fan (with s3fd-619a316812.pth)",
+    ("2DFAN4-11f355bf06.pth.tar", "s3fd-619a316812.pth"),
+    "https://www.adrianbulat.com/downloads/python-fan",
     HUB,
 )
 ARCFACE = Origin(
     "insightface buffalo_l: ArcFace, 512 numbers, 5-point aligned 112² crops",
     "insightface.app",
     "insightface",
-    "w600k_r50.onnx",
-    "https://github.com/deepinsight/insightface/releases/tag/model-zoo (buffalo_l.zip, unpacked)",
+    ("w600k_r50.onnx", "det_10g.onnx"),
+    "https://github.com/deepinsight/insightface/releases/download/model-zoo/buffalo_l.zip (unpack it)",
     "~/.insightface/models/buffalo_l",
 )
 BODIES = Origin(
     "torchvision Keypoint R-CNN, 17 joints of COCO and the neck between the shoulders",
     "torchvision.models.detection",
     "torchvision",
-    "keypointrcnn_resnet50_fpn_coco-fc266e95.pth",
+    ("keypointrcnn_resnet50_fpn_coco-fc266e95.pth",),
     "https://download.pytorch.org/models",
     HUB,
 )
@@ -68,16 +72,15 @@ LPIPS = Origin(
     "lpips 0.1, AlexNet",
     "lpips",
     "lpips",
-    "alexnet-owt-7be5be79.pth",
+    ("alexnet-owt-7be5be79.pth",),
     "https://download.pytorch.org/models",
     HUB,
 )
 
 
-def place_of(origin: Origin) -> Path:
-    """Where the package looks for its file."""
-    folder = Path(torch.hub.get_dir()) / "checkpoints" if origin.folder == HUB else Path(origin.folder).expanduser()
-    return folder / origin.file
+def folder_of(origin: Origin) -> Path:
+    """Where the package looks for its files."""
+    return Path(torch.hub.get_dir()) / "checkpoints" if origin.folder == HUB else Path(origin.folder).expanduser()
 
 
 def import_package(origin: Origin) -> ModuleType:
@@ -93,24 +96,27 @@ def import_package(origin: Origin) -> ModuleType:
 
 
 def open_network(origin: Origin, make: Callable[[], Any]) -> Any:
-    """What `make` returns; MissingError with the file, its source and its place where it cannot be had.
+    """What `make` returns; MissingError with the files, their source and their place where they cannot be had.
 
     The packages fetch their networks on first use; what they print goes to stderr.
     """
     try:
         with redirect_stdout(sys.stderr):
             return make()
-    except (OSError, RuntimeError) as error:
-        hint = f"get {origin.file} from {origin.source} and put it at {place_of(origin)}"
-        raise MissingError(f"the network {origin.file} of {origin.package} could not be had", hint) from error
+    except Exception as error:  # refused, cut off or damaged: each package, and each of its parsers, has its own kind
+        files = " and ".join(origin.files)
+        hint = f"get {files} from {origin.source} and put what you got into {folder_of(origin)}"
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise MissingError(f"{origin.package} could not have its network {files}: {reason}", hint) from error
 
 
-def describe(origin: Origin) -> dict[str, str]:
-    """What a report says of a network of another package, with the hash of its file where that is found."""
-    path = place_of(origin)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "unknown"
-    package = f"{origin.package} {version(origin.package)}"
-    return {"network": origin.network, "package": package, "file": origin.file, "sha256": digest}
+def describe(origin: Origin) -> dict[str, Any]:
+    """What a report says of a network of another package, with the hashes of its files where they are found."""
+    paths = [folder_of(origin) / name for name in origin.files]
+    digests = [hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "unknown" for path in paths]
+    about: dict[str, Any] = {"network": origin.network, "package": f"{origin.package} {version(origin.package)}"}
+    about |= {"file": origin.files[0], "sha256": digests[0]}
+    return about | ({"with": dict(zip(origin.files[1:], digests[1:], strict=True))} if origin.files[1:] else {})
 
 
 class FaceKeyPoints:
@@ -149,7 +155,7 @@ class ArcFace:
             return package.FaceAnalysis(name="buffalo_l", allowed_modules=["detection", "recognition"])
 
         self.network = open_network(ARCFACE, make)
-        self.network.prepare(ctx_id=gpu)
+        self.network.prepare(ctx_id=gpu, det_size=DETECTED)
         self.about = describe(ARCFACE)
 
     def __call__(self, frames: Tensor) -> Tensor:

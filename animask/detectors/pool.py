@@ -67,5 +67,7 @@ def make_pool(
 def open_pool(folder: Path) -> Pool:
     """A pool that was rendered before; InputError if it is not there."""
     if not all((folder / name).is_file() for name in FILES):
-        raise InputError(f"{folder} holds no rendered faces", "make them with `python -m animask.detectors pool`")
+        raise InputError(
+            f"{folder} holds no rendered faces", "make them with `python -m animask.detectors.training pool`"
+        )
     return Pool(*(np.load(folder / name, mmap_mode="r") for name in FILES))

@@ -6,7 +6,11 @@ python -m animask.detectors.training train keypoints POOL -o toons-keypoints.saf
 
 python -m animask.detectors.training train identity POOL -o toons-identity.safetensors --steps 1000 --batch 128
 
-python -m animask.detectors.training measure keypoints toons-keypoints.safetensors
+The figures of the bundled networks on toons that they never saw:
+
+python -m animask.detectors.training measure keypoints
+
+python -m animask.detectors.training measure identity
 """
 
 import json
@@ -14,6 +18,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from datetime import date
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,7 +32,7 @@ from torch.nn import functional
 
 from animask.detectors.networks import Found, IdentityNet, KeyPointNet
 from animask.detectors.pool import FIRST_TRAINING, SIDE, Pool, dress, make_pool, open_pool
-from animask.detectors.toons import ToonIdentity, ToonKeyPoints
+from animask.detectors.toons import IDENTITY_FILE, KEYPOINT_FILE, ToonIdentity, ToonKeyPoints, bundled
 from animask.metrics import KeyPoints
 from animask.partials import partial_path
 from animask.toons import KEYPOINTS, render, sample_identity, sample_pose
@@ -233,9 +238,11 @@ def roc_area(same: Tensor, different: Tensor) -> float:
     return float((below + up_to) / 2 / len(ordered))
 
 
+FILES = {"keypoints": KEYPOINT_FILE, "identity": IDENTITY_FILE}
 MEASURES = {"keypoints": measure_points, "identity": measure_identity}
 FRAME = 256  # the figures are in pixels of the paper's frame
 
+Name = StrEnum("Name", ["keypoints", "identity"])
 app = typer.Typer(help=__doc__, add_completion=False, pretty_exceptions_enable=False)
 
 
@@ -257,7 +264,7 @@ def pool(
 
 @app.command()
 def train(
-    name: Annotated[str, typer.Argument(help="keypoints or identity")],
+    name: Name,
     folder: Annotated[Path, typer.Argument(help="A pool")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Weights to write.")],
     steps: int = 3000,
@@ -278,9 +285,13 @@ def train(
 
 
 @app.command()
-def measure(name: Annotated[str, typer.Argument(help="keypoints or identity")], path: Path, side: int = FRAME) -> None:
+def measure(
+    name: Name,
+    path: Annotated[Path | None, typer.Argument(help="Weights; default: the bundled ones.")] = None,
+    side: int = FRAME,
+) -> None:
     """Print the figures of weights on held-out toons."""
-    typer.echo(json.dumps(MEASURES[name](path, side)))
+    typer.echo(json.dumps(MEASURES[name](path or bundled(FILES[name]), side)))
 
 
 if __name__ == "__main__":

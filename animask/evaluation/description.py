@@ -4,31 +4,37 @@ from importlib.metadata import version
 from typing import Any
 
 from animask.config import ModelConfig
-from animask.evaluation.columns import Column
 from animask.evaluation.protocols import FIRST_DRIVER, TOON_FRAMES, TOON_RATE, Settings
+from animask.evaluation.published import explain
 from animask.evaluation.scoring import Scorer
+from animask.evaluation.variants import Variant
 from animask.weights import find_weights, sha256
 
 SOURCE = {
     "reconstruction": "frame 0 of each video is the source and does not count; the later frames drive",
-    "animation": "frame 0 of the source video is the source; all frames of the driver video drive, its frame 0 too",
+    "animation": "frame 0 of the source video is the source; all frames of the driver video drive, its frame 0 too, "
+    "unless it drives itself",
 }
 METHOD = {
     "reconstruction": "the generators see m(d) itself; r and P_test are not used (section 4 of the paper)",
     "animation": "equations 1 to 4, with P_test and r",
 }
 TRUE_FRAME = "the source's identity in the driver's pose, rendered"
-NO_FRAME = "unknown: key points are compared with the driver's, identities with the source's"
+NO_FRAME = (
+    "the driver frame where a clip drives itself; else unknown: key points are compared with the driver's, "
+    "identities with the source's"
+)
 
 
 def describe(
-    settings: Settings, columns: list[Column], config: ModelConfig, scorer: Scorer, place: str
+    settings: Settings, variants: list[Variant], config: ModelConfig, scorer: Scorer, place: str
 ) -> dict[str, Any]:
     """What the result and the lines of the journal say about how they were made. place: device and precision."""
     animates = settings.protocol == "animation"
     toons = settings.dataset == "toons"
     truth = "each driver frame itself" if not animates else TRUE_FRAME if toons else NO_FRAME
-    used = {column.name: p_test(column, config) for column in columns}
+    figures = explain(settings.dataset, settings.protocol)
+    used = {variant.name: p_test(variant, config) for variant in variants}
     return {
         "animask": version("animask"),
         "dataset": settings.dataset,
@@ -44,6 +50,7 @@ def describe(
         "weights": settings.weights,
         "weights_sha256": sha256(find_weights(settings.weights)),
         "networks": scorer.about,
+        **({"published": figures} if figures else {}),
         "metrics": {
             name: f"{metric.range}, {'higher' if metric.higher else 'lower'} is better"
             for name, metric in scorer.metrics.items()
@@ -52,16 +59,16 @@ def describe(
     }
 
 
-def p_test(column: Column, config: ModelConfig) -> str:
-    """The setting of P_test in a column, in words."""
-    if column.ablation == "no_id":
+def p_test(variant: Variant, config: ModelConfig) -> str:
+    """The setting of P_test in a variant, in words."""
+    if variant.ablation == "no_id":
         return "neither P_test nor r"
-    if column.ablation == "no_pert":
+    if variant.ablation == "no_pert":
         return "no P_test; r"
-    threshold = config.threshold if column.threshold is None else column.threshold
+    threshold = config.threshold if variant.threshold is None else variant.threshold
     rho = "the median of each driver mask" if threshold == "median" else f"{threshold:g}"
-    scale = config.scale if column.scale is None else column.scale
-    return f"ρ = {rho}, scale {scale:g}; {'no r' if column.ablation == 'no_ref' else 'r'}"
+    scale = config.scale if variant.scale is None else variant.scale
+    return f"ρ = {rho}, scale {scale:g}; {'no r' if variant.ablation == 'no_ref' else 'r'}"
 
 
 def frames(settings: Settings) -> str:

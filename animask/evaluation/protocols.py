@@ -33,7 +33,7 @@ class Settings:
     """What to evaluate and how; the flags of `animask eval`.
 
     dataset: toons, vox, taichi, bair or a folder. data: its folder, else it is looked for. ablations, thresholds,
-    scales: columns beside the full method, for the protocol "animation"; None is what the weights say.
+    scales: variants beside the full method, for the protocol "animation"; None is what the weights say.
     pairs: a CSV file with the columns source and driver. limit: videos. frames: driver frames a video, evenly
     spread; None for all (toons: TOON_FRAMES). detectors: "auto" or one of detectors.KINDS. jsonl: results of each
     video as they come, from which an interrupted run goes on. report: a page to write.
@@ -52,7 +52,7 @@ class Settings:
     frames: int | None = None
     batch: int = 8
     device: str = "auto"
-    precision: str = "auto"
+    precision: str = "fp32"  # bf16 moves l1 by half a percent
     detectors: str = "auto"
     jsonl: Path | None = None
     report: Path | None = None

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from animask.errors import InputError
 from animask.partials import partial_path
 
-Values = dict[str, dict[str, list[float]]]  # by column, then by metric: one number a frame
+Values = dict[str, dict[str, list[float]]]  # by variant, then by metric: one number a frame
 
 
 @dataclass(frozen=True)
@@ -31,39 +31,39 @@ class Score(NamedTuple):
     skipped: int
 
     def text(self) -> str:
-        """The score for people."""
-        return show(self.mean) + (f" ({self.skipped} skipped)" if self.skipped else "")
+        """The score for people, with the number of skipped frames in brackets."""
+        return show(self.mean) + (f" ({self.skipped})" if self.skipped else "")
 
 
 class Comparison(NamedTuple):
-    """The full method beside a column without one of its steps; better_in: of so many videos, by their means."""
+    """The full method, `main`, beside a variant without a step; better_in: of so many videos, by their means."""
 
+    main: str
+    variant: str
     metric: str
-    column: str
     full: float
     without: float
     better_in: int
     videos: int
-
     higher: bool
 
     @property
     def holds(self) -> bool:
-        """Whether the full method is better by the mean over all frames."""
+        """Whether the full method is better by the mean over these frames."""
         return self.full > self.without if self.higher else self.full < self.without
 
 
 @dataclass(frozen=True)
 class Result:
-    """An evaluation: how it was made, the score of every column and metric, and each video.
+    """An evaluation: how it was made, the score of every variant and metric, and each video.
 
-    columns: Score by column and metric. published: the paper's own figures, where the data are the paper's.
+    variants: Score by variant and metric. published: the paper's own figures, where the data are the paper's.
     comparisons: the full method against its ablations; claim: what they say of the paper's.
     videos: name, frames and scores of each. failed: reason by name.
     """
 
     protocol: dict[str, Any]
-    columns: dict[str, dict[str, Score]]
+    variants: dict[str, dict[str, Score]]
     published: dict[str, dict[str, float]]
     comparisons: list[Comparison]
     claim: str
@@ -77,14 +77,24 @@ class Result:
         """Whether more of a metric is better."""
         return "higher" in self.protocol["metrics"][metric]
 
+    @property
+    def note(self) -> str:
+        """What brackets in the table mean; "" where no frame was skipped."""
+        skips = any(score.skipped for scores in self.variants.values() for score in scores.values())
+        return "in brackets: frames that were skipped, because a detector found nothing to compare" if skips else ""
+
     def timed(self, seconds: float, made: int) -> "Result":
         """With the time that it took; `made`: frames that were computed in that time, not read from a journal."""
         return replace(self, seconds=seconds, seconds_per_1000_frames=1000 * seconds / made if made else math.nan)
 
 
 def show(value: float) -> str:
-    """A figure for people in four digits; a dash for what is not finite."""
-    return f"{value:.4g}" if math.isfinite(value) else "–"
+    """A figure for people in four digits, below 1 to four places; a dash where there is none."""
+    if math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return "∞" if value > 0 else "-∞"
+    return f"{value:#.4g}" if abs(value) >= 1 else f"{round(value, 4) + 0.0:.4f}"  # + 0.0: no "-0.0000"
 
 
 def plain(value: Any) -> Any:
@@ -107,6 +117,17 @@ def to_json(result: Result) -> dict[str, Any]:
     return content
 
 
+def tabulate(result: Result) -> tuple[list[str], dict[str, list[str]], dict[str, list[str]]]:
+    """The table in words: a heading for each metric, then a row for each of our variants and each published method."""
+    metrics = list(result.protocol["metrics"])
+    heads = [f"{metric} {'↑' if result.is_higher(metric) else '↓'}" for metric in metrics]
+    ours = {name: [scores[metric].text() for metric in metrics] for name, scores in result.variants.items()}
+    theirs = {
+        name: [show(figures.get(metric, math.nan)) for metric in metrics] for name, figures in result.published.items()
+    }
+    return heads, ours, theirs
+
+
 def average(values: list[float]) -> Score:
     """The score of one metric over frames; NaN marks a skipped frame."""
     used = [value for value in values if not math.isnan(value)]
@@ -114,49 +135,68 @@ def average(values: list[float]) -> Score:
 
 
 def total(records: list[Record]) -> dict[str, dict[str, Score]]:
-    """The scores of every column and metric over the frames of all videos."""
+    """The scores of every variant and metric over the frames of all videos."""
     if not records:
         return {}
     return {
-        column: {
-            metric: average([value for record in records for value in record.values[column][metric]])
+        variant: {
+            metric: average([value for record in records for value in record.values[variant][metric]])
             for metric in metrics
         }
-        for column, metrics in records[0].values.items()
+        for variant, metrics in records[0].values.items()
     }
 
 
-def compare(records: list[Record], full: str, ablations: list[str], higher: dict[str, bool]) -> list[Comparison]:
-    """The full method against each of its ablations, by every metric; higher: whether more of it is better."""
+def compare(records: list[Record], main: str, ablations: list[str], higher: dict[str, bool]) -> list[Comparison]:
+    """The full method against each of its ablations, by every metric, on the frames that were skipped in neither.
+
+    main: the variant that is the full method. higher: whether more of a metric is better.
+    """
     found = []
     for metric, up in higher.items():
-        for column in ablations:
-            pairs = [[average(record.values[name][metric]).mean for name in (full, column)] for record in records]
-            pairs = [pair for pair in pairs if not any(map(math.isnan, pair))]
-            better = sum((a > b) if up else (a < b) for a, b in pairs)
-            means = [total(records)[name][metric].mean for name in (full, column)]
-            found.append(Comparison(metric, column, means[0], means[1], better, len(pairs), up))
+        for variant in ablations:
+            videos = [pairs for record in records if (pairs := shared(record, main, variant, metric))]
+            if not videos:
+                continue
+            full, without = means([pair for pairs in videos for pair in pairs])
+            better = sum((a > b) if up else (a < b) for a, b in map(means, videos))
+            found.append(Comparison(main, variant, metric, full, without, better, len(videos), up))
     return found
+
+
+def shared(record: Record, first: str, second: str, metric: str) -> list[tuple[float, float]]:
+    """The values of two variants in the frames of a video that the metric skipped in neither."""
+    pairs = zip(*(record.values[name][metric] for name in (first, second)), strict=True)
+    return [(a, b) for a, b in pairs if not math.isnan(a) and not math.isnan(b)]
+
+
+def means(pairs: list[tuple[float, float]]) -> tuple[float, float]:
+    """The means of both sides."""
+    return math.fsum(a for a, _ in pairs) / len(pairs), math.fsum(b for _, b in pairs) / len(pairs)
 
 
 def sum_up(comparisons: list[Comparison]) -> list[str]:
     """One sentence for each ablation: by which metrics the full method is better, and in how many of the videos."""
     sentences = []
-    for column in dict.fromkeys(item.column for item in comparisons):
+    for variant in dict.fromkeys(item.variant for item in comparisons):
         words: dict[bool, list[str]] = {True: [], False: []}
         for item in comparisons:
-            if item.column == column:
+            if item.variant == variant:
                 words[item.holds].append(f"{item.metric} ({item.better_in} of {item.videos} videos)")
         rest = f"; not by {', '.join(words[False])}" if words[False] else ""
-        sentences.append(f"full is better than {column} by {', '.join(words[True]) or 'no metric'}{rest}")
+        main = comparisons[0].main
+        sentences.append(f"{main} is better than {variant} by {', '.join(words[True]) or 'no metric'}{rest}")
     return sentences
 
 
 def judge(comparisons: list[Comparison]) -> str:
     """By which metrics the paper's claim that P_test and r are both needed holds; "" without both ablations."""
-    if not {"no_pert", "no_ref"} <= {item.column for item in comparisons}:
+    known: dict[str, set[str]] = {}
+    for item in comparisons:
+        known.setdefault(item.metric, set()).add(item.variant)
+    metrics = [metric for metric, variants in known.items() if {"no_pert", "no_ref"} <= variants]
+    if not metrics:
         return ""
-    metrics = list(dict.fromkeys(item.metric for item in comparisons))
     fails = [name for name in metrics if not all(item.holds for item in comparisons if item.metric == name)]
     holds = [name for name in metrics if name not in fails]
     claim = "The paper's claim that both steps, P_test and r, are needed"
@@ -212,14 +252,20 @@ class Journal:
 
 
 def to_line(record: Record) -> str:
-    """A record as one line of JSON."""
-    return json.dumps(plain(asdict(record)))
+    """A record as one line of JSON: null for a frame that was skipped, "inf" for infinity."""
+    values = {
+        variant: {
+            metric: [None if math.isnan(x) else "inf" if math.isinf(x) else x for x in numbers]
+            for metric, numbers in metrics.items()
+        }
+        for variant, metrics in record.values.items()
+    }
+    return json.dumps(asdict(record) | {"values": values})
 
 
 def read_records(path: Path, protocol: dict[str, Any]) -> list[Record]:
     """The records of a file; a last line that was cut off is left out.
 
-    null is infinity for psnr, the only metric that can be infinite and never skips, and NaN for all others.
     Raises InputError if the file was made in another way, or is something else.
     """
     hint = "choose another name, or remove the file"
@@ -231,11 +277,11 @@ def read_records(path: Path, protocol: dict[str, Any]) -> list[Record]:
                 made = content["protocol"]
                 continue
             values = {
-                column: {
-                    metric: [(math.inf if metric == "psnr" else math.nan) if x is None else x for x in numbers]
+                variant: {
+                    metric: [math.nan if x is None else float(x) for x in numbers]
                     for metric, numbers in metrics.items()
                 }
-                for column, metrics in content["values"].items()
+                for variant, metrics in content["values"].items()
             }
             records.append(Record(content["video"], content["frames"], values))
         except (ValueError, KeyError, TypeError, AttributeError):

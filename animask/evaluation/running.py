@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import islice
 from typing import NamedTuple
 
@@ -12,13 +13,13 @@ from torch import distributed
 from animask.animation import Settings as AnimationSettings
 from animask.animation import device_of, encode_source, open_model
 from animask.errors import AnimaskError
-from animask.evaluation.columns import COPY, Column, drive, make_columns
 from animask.evaluation.description import describe
 from animask.evaluation.protocols import Case, Settings, plan
-from animask.evaluation.published import PUBLISHED
+from animask.evaluation.published import published
 from animask.evaluation.report import write_report
 from animask.evaluation.results import Journal, Record, Result, Values, compare, judge, total
 from animask.evaluation.scoring import Scorer, check_metrics
+from animask.evaluation.variants import COPY, Variant, drive, make_variants
 from animask.images import to_tensor
 from animask.model import Animator
 
@@ -29,7 +30,7 @@ class Bench(NamedTuple):
     """What every video of an evaluation meets; batch: driver frames at a time."""
 
     model: Animator
-    columns: list[Column]
+    variants: list[Variant]
     scorer: Scorer
     batch: int
 
@@ -37,18 +38,19 @@ class Bench(NamedTuple):
 @torch.inference_mode()
 def evaluate_case(bench: Bench, case: Case) -> Record:
     """All values of one video; AnimaskError or OSError where it cannot be read or driven."""
-    model, columns, scorer, batch = bench
+    model, variants, scorer, batch = bench
     picture, shots = case.open(model.config.resolution)
     source = encode_source(model, picture)
     copy = scorer.see(source.s)
-    names = (*(column.name for column in columns), COPY)
+    names = (*(variant.name for variant in variants), COPY)
     values: Values = {name: {metric: [] for metric in scorer.metrics} for name in names}
     frames = 0
     while chunk := list(islice(shots, batch)):
         d = to_tensor([shot.driver for shot in chunk], source.s.device)
         truths = [shot.truth for shot in chunk if shot.truth is not None]
         truth, driver = scorer.target(copy, d, to_tensor(truths, source.s.device) if truths else None)
-        outputs = {column.name: scorer.see(drive(model, column, source, d).f) for column in columns}
+        m_d = model.m(d)  # once for all variants
+        outputs = {variant.name: scorer.see(drive(model, variant, source, m_d).f) for variant in variants}
         for name, output in (outputs | {COPY: copy.repeat(len(chunk))}).items():
             for metric, numbers in scorer.score(output, truth, driver).items():
                 values[name][metric] += numbers
@@ -75,18 +77,20 @@ def evaluate(settings: Settings, progress: Progress | None = None) -> Result:
     """
     started = time.monotonic()
     check_metrics(settings)
-    cases, columns = plan(settings), make_columns(settings)
+    cases, variants = plan(settings), make_variants(settings)
     opened = AnimationSettings(settings.weights, device=settings.device, precision=settings.precision)
     model, device, precision = open_model(opened)
-    bench = Bench(model, columns, Scorer(settings, device_of(model)), settings.batch)
-    protocol = describe(settings, columns, model.config, bench.scorer, f"{device}, {precision}")
+    bench = Bench(model, variants, Scorer(settings, device_of(model)), settings.batch)
+    protocol = describe(settings, variants, model.config, bench.scorer, f"{device}, {precision}")
     journal = Journal(settings.jsonl, protocol)
     made = run(bench, [case for case in cases if case.name not in journal.done], journal, progress)
     records = journal.done | {record.video: record for record in made}
     result = summarise(settings, bench, protocol, [records[case.name] for case in cases])
+    if any(case.source == case.driver for case in cases):
+        result = replace(result, claim="")  # the claim is about identities that differ
     result = result.timed(time.monotonic() - started, sum(record.frames for record in made))
     if settings.report and place()[0] == 0:
-        write_report(settings.report, result, model, columns, cases)
+        write_report(settings.report, result, model, variants, cases)
     return result
 
 
@@ -117,14 +121,14 @@ def summarise(settings: Settings, bench: Bench, protocol: dict[str, object], rec
     if not good:
         raise AnimaskError(f"no video could be evaluated; the first: {next(iter(failed.values()))}")
     higher = {name: metric.higher for name, metric in bench.scorer.metrics.items()}
-    comparisons = compare(good, bench.columns[0].name, list(settings.ablations), higher)
+    comparisons = compare(good, bench.variants[0].name, list(settings.ablations), higher)
     return Result(
         protocol=protocol,
-        columns=total(good),
-        published=PUBLISHED.get(settings.dataset, {}) if settings.protocol == "reconstruction" else {},
+        variants=total(good),
+        published=published(settings.dataset, settings.protocol),
         comparisons=comparisons,
         claim=judge(comparisons),
-        videos=[{"name": record.video, "frames": record.frames, "columns": total([record])} for record in good],
+        videos=[{"name": record.video, "frames": record.frames, "variants": total([record])} for record in good],
         failed=failed,
         frames=sum(record.frames for record in good),
         seconds=math.nan,

@@ -1,5 +1,6 @@
 """Outputs and what they should be to one number a frame for each metric."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -95,8 +96,12 @@ class Scorer:
         return Seen(None, shown.points, source.repeat(len(driver)).identity), shown
 
     def score(self, output: Seen, truth: Seen, driver: Seen) -> dict[str, list[float]]:
-        """The values of every metric, one a frame; NaN for frames that a metric skips."""
-        return {name: metric.measure(output, truth, driver).tolist() for name, metric in self.metrics.items()}
+        """The values of every metric, one a frame; NaN for those it skips, and where nobody knows the truth."""
+        unknown = [math.nan] * len(output.frames)
+        return {
+            name: unknown if getattr(truth, metric.compares) is None else metric.measure(output, truth, driver).tolist()
+            for name, metric in self.metrics.items()
+        }
 
 
 def check_metrics(settings: Settings) -> None:
@@ -109,8 +114,8 @@ def check_metrics(settings: Settings) -> None:
     if not settings.metrics:
         raise InputError("no metric is named", f"choose from {', '.join(known)}")
     frames = [name for name in settings.metrics if name == LPIPS or METRICS[name].compares == "frames"]
-    if settings.protocol == "animation" and settings.dataset != "toons" and frames:
-        hint = "only toons have it; here, choose from akd, mkr, aed, csim, leak, or use --protocol reconstruction"
+    if settings.protocol == "animation" and settings.dataset != "toons" and frames and not settings.pairs:
+        hint = "choose from akd, mkr, aed, csim, leak; or name --pairs of clips that drive themselves, or take toons"
         raise InputError(f"{', '.join(frames)}: nobody knows the true frames of an animation of these data", hint)
     if settings.protocol == "reconstruction" and "leak" in settings.metrics:
         raise InputError("leak compares two identities", "add --protocol animation")

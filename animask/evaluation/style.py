@@ -17,6 +17,10 @@ svg line { stroke: var(--line); }
 svg text { font-size: 11px; fill: currentColor; text-anchor: end; }
 ul { padding-left: 1.2rem; }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 20rem), 1fr)); gap: 0 1rem; }
+.key { white-space: nowrap; }
+.strip { display: grid; grid-template-columns: 6rem 1fr; align-items: center; gap: .5rem; margin: 0 0 .25rem; }
+.strip img { width: 100%; display: block; border-radius: .3rem; order: 1; }
+.strip figcaption { overflow-wrap: anywhere; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(6.5rem, 1fr)); gap: .5rem; }
 .tiles figure { margin: 0; }
 .tiles img { width: 100%; display: block; border-radius: .3rem; }
@@ -27,6 +31,7 @@ dd { margin: 0; overflow-wrap: anywhere; }
 .bad { color: #b91c1c; }
 @media (max-width: 32rem) {
   th, td { padding: .25rem .3rem; font-size: .8rem; }
+  .strip { grid-template-columns: 1fr; gap: 0; }
   dl { grid-template-columns: 1fr; }
   dd { margin: 0 0 .4rem 1rem; }
 }

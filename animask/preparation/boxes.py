@@ -1,6 +1,7 @@
 """Given boxes: a CSV with the columns of the public video-preprocessing repository's vox-metadata.csv."""
 
 import csv
+import io
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -8,8 +9,11 @@ from typing import NamedTuple
 
 from animask.errors import InputError
 from animask.faces import fit_square
+from animask.texts import read_fps, read_text
 
 COLUMNS = ("video_id", "start", "end", "bbox", "fps", "width", "height")
+MAX_BYTES = 1 << 26  # of a CSV; that of VoxCeleb has 2 MB
+MAX_NUMBER = 10**9  # frames and pixels: below it, sums and quotients have a float
 
 
 class GivenBox(NamedTuple):
@@ -49,19 +53,16 @@ def read_boxes(path: Path) -> dict[str, list[GivenBox]]:
     Also used, where they are there: `person_id`, the identity; `partition`, train or test. Rows whose `reason`
     is filled, as in a prepared.csv, were dropped and are left out. Raises InputError for what is no such CSV.
     """
+    rows = csv.DictReader(io.StringIO(read_text(path, MAX_BYTES), newline=""))
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = csv.DictReader(file)
-            missing = [name for name in COLUMNS if name not in (rows.fieldnames or ())]
-            if missing:
-                raise InputError(f"{path} has no column {missing[0]}.", f"The columns must be {','.join(COLUMNS)}.")
-            found: dict[str, list[GivenBox]] = {}
-            for row in rows:
-                if not row.get("reason"):
-                    found.setdefault(row["video_id"].split("#")[0], []).append(_read_row(row, path))
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}.") from error
-    except (csv.Error, UnicodeDecodeError) as error:
+        missing = [name for name in COLUMNS if name not in (rows.fieldnames or ())]
+        if missing:
+            raise InputError(f"{path} has no column {missing[0]}.", f"The columns must be {','.join(COLUMNS)}.")
+        found: dict[str, list[GivenBox]] = {}
+        for row in rows:
+            if not row.get("reason"):
+                found.setdefault(row["video_id"].split("#")[0], []).append(_read_row(row, path))
+    except csv.Error as error:
         raise InputError(f"{path} is not a CSV file: {error}.") from error
     return found
 
@@ -73,16 +74,18 @@ def _read_row(row: Mapping[str, str], path: Path) -> GivenBox:
             int(row["start"]),
             int(row["end"]),
             (left, top, right, bottom),
-            Fraction(row["fps"]),
+            read_fps(row["fps"]),
             int(row["width"]),
             int(row["height"]),
             (row.get("person_id") or "").replace("#", "-"),
             row.get("partition") or "",
         )
-    except (ValueError, TypeError, AttributeError, ZeroDivisionError):
+    except (ValueError, TypeError, AttributeError, InputError):
         raise InputError(
             f"{path} has a row that is not understood: {','.join(str(value) for value in row.values())}."
         ) from None
+    if max(box.start, box.end, *box.bbox, box.width, box.height) > MAX_NUMBER:
+        raise InputError(f"{path} has a number above {MAX_NUMBER} at {row['video_id']} {box.start}.")
     if not (0 <= box.start < box.end and left < right and top < bottom):
         raise InputError(f"{path} has an empty clip or box: {row['video_id']} {box.start} {row['bbox']}.")
     if box.identity != Path(box.identity).name or box.identity.startswith("."):

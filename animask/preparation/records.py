@@ -9,8 +9,10 @@ from typing import NamedTuple
 
 from animask.errors import AnimaskError, InputError
 from animask.partials import partial_path
+from animask.texts import read_text
 
 NAME = "prepared.csv"
+MAX_BYTES = 1 << 28
 
 
 class Record(NamedTuple):
@@ -44,10 +46,9 @@ def read_records(dataset: Path) -> list[Record]:
     if not path.exists():
         return []
     try:
-        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-            rows = list(csv.DictReader(file))
-        return [_read_record(row) for row in rows]
-    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
+        text = read_text(path, MAX_BYTES, "surrogateescape")
+        return [_read_record(row) for row in csv.DictReader(io.StringIO(text, newline=""))]
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise InputError(f"{path} cannot be read: {error}.", "Choose another folder for -o.") from error
 
 
@@ -61,7 +62,8 @@ def _read_record(row: Mapping[str, str]) -> Record:
 def write_records(dataset: Path, records: list[Record]) -> None:
     """Write prepared.csv, sorted, in one step."""
     text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
+    is_odd = any("\r" in value for row in records for value in row if isinstance(value, str))  # else not quoted
+    writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL if is_odd else csv.QUOTE_MINIMAL)
     writer.writerow(Record._fields)
     rows = sorted(records, key=_place)
     writer.writerows(rows)

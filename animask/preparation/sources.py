@@ -1,6 +1,7 @@
 """Which videos there are, and whose they are."""
 
 import os
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ VIDEO_SUFFIXES = frozenset(
     (".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".gif", ".mpg", ".mpeg", ".ts", ".mts", ".flv", ".wmv")
 )
 PICTURE_SUFFIXES = frozenset((".png", ".jpg", ".jpeg"))
+MAX_NAME_BYTES = 100  # of an identity and of a name; a clip's file name has both, and at most 255 bytes
 
 
 @dataclass(frozen=True)
@@ -89,4 +91,12 @@ def _name(path: Path, base: Path) -> Source:
         identity, mark, rest = parts[0].partition("#")
         parts = [identity, rest] if mark and identity and rest else [parts[0]]
     identity, *rest_of = (part.replace("#", "-") for part in parts)
-    return Source(path, label, identity, "-".join(rest_of) or identity)
+    return Source(path, label, shorten(identity), shorten("-".join(rest_of) or identity))
+
+
+def shorten(name: str) -> str:
+    """A name that leaves room for others in the name of a clip; a long one is cut, and told apart by its sum."""
+    data = os.fsencode(name)
+    if len(data) <= MAX_NAME_BYTES:
+        return name
+    return f"{os.fsdecode(data[: MAX_NAME_BYTES - 9]).encode(errors='ignore').decode()}-{zlib.crc32(data):08x}"

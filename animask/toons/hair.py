@@ -7,7 +7,7 @@ import numpy as np
 
 from animask.toons.geometry import ACROSS, CORE, Rig, curve, hull, profile, steps
 from animask.toons.identity import Identity
-from animask.toons.paint import Box, Field, blend, bounds, fill, mask, paint, ribbon, ribbons, ring, tone
+from animask.toons.paint import Box, Field, blend, bounds, fill_each, mask, paint, ribbon, ribbons, ring, tone
 
 _HAIR_STREAM = 6
 _CAP_RINGS, _CAP_SPOKES = 14, 36
@@ -284,7 +284,7 @@ def _strands(patch: np.ndarray, rig: Rig, box: Box) -> None:
     shapes = ribbons(flat, (0.013 * rig.unit * seen)[:, None]) - np.array(box[:2])
     ink = np.empty_like(patch)
     ink[:] = tone(i.hair_colour, 0.68)
-    for shape in shapes[::3]:
-        fill(ink, shape, tone(i.hair_colour, 1.35))
-    whole = (0, 0, patch.shape[1], patch.shape[0])
-    blend(patch, whole, mask(whole, *shapes[seen > 0.02]), ink, 0.3)
+    fill_each(ink, shapes[::3], tone(i.hair_colour, 1.35))
+    cover = np.zeros(patch.shape[:2], np.uint8)
+    fill_each(cover, shapes[seen > 0.02], (255,))
+    blend(patch, (0, 0, patch.shape[1], patch.shape[0]), cover, ink, 0.3)

@@ -35,6 +35,12 @@ def fill(picture: np.ndarray, points: np.ndarray, colour: Colour) -> None:
     cv2.fillPoly(picture, [_fixed(points)], colour, cv2.LINE_AA, _SHIFT)
 
 
+def fill_each(picture: np.ndarray, polygons: np.ndarray, colour: Colour | tuple[int]) -> None:
+    """Paint opaque polygons (k, n, 2), one after the other, so that what two of them cover is covered."""
+    for polygon in np.ascontiguousarray(_fixed(polygons)):
+        cv2.fillPoly(picture, [polygon], colour, cv2.LINE_AA, _SHIFT)
+
+
 def mask(box: Box, *polygons: np.ndarray) -> np.ndarray:
     """The union of polygons as coverage (h, w) uint8 over a box."""
     x0, y0, x1, y1 = box

@@ -22,14 +22,35 @@ def background(identity: Identity, size: int) -> np.ndarray:
     rng = np.random.default_rng([i.seed, _SCENE_STREAM])
     ramp = np.linspace(0, 1, size, dtype=np.float32)
     axis = ramp[:, None] * rng.uniform(0.4, 1) + ramp[None] * rng.uniform(-0.5, 0.5)
-    t = ((axis - axis.min()) / (axis.max() - axis.min()))[..., None]
+    t = (axis - axis.min()) / (axis.max() - axis.min())
     base, accent = _single(i.backdrop_colour), _single(i.backdrop_accent)
-    picture = np.ascontiguousarray((base * (1 - t) + (0.55 * base + 0.45 * accent) * t).astype(np.uint8))
+    picture = _mix(base, 0.55 * base + 0.45 * accent, t)
     _SCENERY[i.backdrop](picture, i, rng)
-    centre = 1 - 0.16 * ((ramp[:, None] - 0.5) ** 2 + (ramp[None] - 0.5) ** 2)[..., None] * 2
-    picture = cv2.multiply(picture, np.repeat(centre, 3, 2), dtype=cv2.CV_8U)
+    picture = cv2.multiply(picture, _vignette(size), dtype=cv2.CV_8U)
     picture.setflags(write=False)
     return picture
+
+
+def _mix(first: np.ndarray, second: np.ndarray, share: np.ndarray, light: np.ndarray | float = 1.0) -> np.ndarray:
+    """A picture (h, w, 3) uint8 of two colours float32 (3,), under a light; share (h, w): of the second colour.
+
+    Channel by channel, which is several times faster than all three at once.
+    """
+    rest, channels = 1 - share, []
+    for c in range(3):
+        channel = first[c] * rest
+        channel += second[c] * share
+        channel *= light
+        channels.append(np.clip(channel, 0, 255, out=channel).astype(np.uint8))
+    return cv2.merge(channels)
+
+
+@lru_cache(maxsize=2)
+def _vignette(size: int) -> np.ndarray:
+    """Brightness (size, size, 3), 1 in the middle and less in the corners; shared."""
+    ramp = np.linspace(0, 1, size, dtype=np.float32)
+    centre = 1 - 0.16 * ((ramp[:, None] - 0.5) ** 2 + (ramp[None] - 0.5) ** 2) * 2
+    return cv2.merge([centre] * 3)
 
 
 def _blobs(picture: np.ndarray, i: Identity, rng: np.random.Generator) -> None:
@@ -159,8 +180,7 @@ def _cloth(identity: Identity) -> np.ndarray:
     i = identity
     rng = np.random.default_rng([i.seed, _CLOTH_STREAM])
     x, y = _cloth_axes(1)
-    wave = _PATTERNS[i.pattern](x, y, float(rng.uniform(0.2, 0.34))).astype(np.float32)[..., None]
-    colour = _single(i.clothes_colour) * (1 - wave) + _single(i.clothes_accent) * wave
+    wave = _PATTERNS[i.pattern](x, y, float(rng.uniform(0.2, 0.34))).astype(np.float32)
     x, y = _cloth_axes(2)  # the light is soft: half the cells will do
     light = 1.04 - 0.1 * y + np.float32(0.1 * np.sign(i.light_x)) * np.tanh(x)
     for _ in range(7):
@@ -169,8 +189,8 @@ def _cloth(identity: Identity) -> np.ndarray:
         u, v = (x - float(cx)) * cos + (y - float(cy)) * sin, (y - float(cy)) * cos - (x - float(cx)) * sin
         along = np.exp(-((u / 0.4) ** 2))
         light -= along * (0.09 * np.exp(-((v / 0.05) ** 2)) + 0.06 * np.exp(-(((v - 0.08) / 0.05) ** 2)))
-    light = cv2.resize(light, (colour.shape[1], colour.shape[0]))
-    return np.clip(colour * light[..., None], 0, 255).astype(np.uint8)
+    light = cv2.resize(light, wave.shape[::-1])
+    return _mix(_single(i.clothes_colour), _single(i.clothes_accent), wave, light)
 
 
 def _cloth_axes(step: int) -> tuple[np.ndarray, np.ndarray]:

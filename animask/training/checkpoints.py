@@ -11,10 +11,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from animask.config import model_from_dict, to_dict
+from animask.config import ModelConfig, to_dict
 from animask.errors import AnimaskError, InputError
+from animask.headers import read_header
+from animask.hub import first_line
 from animask.training.trainer import Trainer
-from animask.weights import read_metadata, read_tensors, write_tensors
+from animask.weights import read_config, read_metadata, read_tensors, write_tensors
 
 CHECKPOINT, PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
@@ -74,15 +76,18 @@ def load_checkpoint(trainer: Trainer, run: Path, report: Callable[[str], None]) 
             raise InputError(f"no checkpoint in {run} can be read", "start a new run with another --out")
         report(f"{CHECKPOINT} {state}: going on from the one before it")
     metadata = read_metadata(path)
-    check_model(trainer, metadata["config"], path)
-    restore(trainer, read_tensors(path))
-    trainer.step = int(metadata["step"])
-    trainer.samples = int(metadata.get("samples", trainer.step * trainer.config.batch))  # the first runs lack it
+    check_model(trainer, read_config(path, read_header(path)), path)
+    try:
+        restore(trainer, read_tensors(path))
+        trainer.step = int(metadata["step"])
+        trainer.samples = int(metadata.get("samples", trainer.step * trainer.config.batch))  # the first runs lack it
+    except (KeyError, RuntimeError, ValueError) as error:
+        raise InputError(f"{path} is damaged: {first_line(error)}", "start a new run with another --out") from error
 
 
-def check_model(trainer: Trainer, config: str, path: Path) -> None:
+def check_model(trainer: Trainer, config: ModelConfig, path: Path) -> None:
     """Raise InputError, with the names of the settings, unless the checkpoint is of the trainer's model."""
-    saved, wanted = (to_dict(x) for x in (model_from_dict(json.loads(config)), trainer.model.config))
+    saved, wanted = to_dict(config), to_dict(trainer.model.config)
     different = [f"{key} = {saved[key]!r}" for key in saved if saved[key] != wanted[key]]
     if different:
         raise InputError(

@@ -50,7 +50,10 @@ class Log:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
-            report("tensorboard is not installed: figures go to log.jsonl, pictures to previews, no event files")
+            report(
+                "tensorboard is not installed: figures go to log.jsonl, pictures to previews; "
+                "for event files too: pip install tensorboard"
+            )
         else:
             self.events = SummaryWriter(str(run / EVENTS), purge_step=step + 1)
 

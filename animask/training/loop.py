@@ -167,7 +167,7 @@ class Loop:
             if trainer.step % config.save_every == 0:
                 self.save()
             ending = trainer.ranks.highest(self.ending(signals))
-        if trainer.step % config.preview_every:
+        if trainer.step % config.preview_every or "val_l1_f" not in self.figures:  # resumed after the last step
             self.preview()
         self.save()
         self.save_weights()

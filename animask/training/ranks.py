@@ -38,11 +38,12 @@ class SyncBatchNorm(nn.BatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return super().forward(x)
-        world, y = distributed.get_world_size(), x.float()
-        n = world * x.numel() // x.shape[1]
-        mean = SumOverRanks.apply(y.mean((0, 2, 3))) / world
+        y = x.float()
+        n = y.new_tensor(x.numel() // x.shape[1])  # not the same on all ranks: some batches have more others
+        distributed.all_reduce(n)
+        mean = SumOverRanks.apply(y.sum((0, 2, 3))) / n
         y = y - mean.view(1, -1, 1, 1)
-        var = SumOverRanks.apply((y * y).mean((0, 2, 3))) / world  # of the centred values: nothing cancels
+        var = SumOverRanks.apply((y * y).sum((0, 2, 3))) / n  # of the centred values: nothing cancels
         with torch.no_grad():
             self.running_mean.lerp_(mean, self.momentum)  # type: ignore[union-attr, arg-type]
             self.running_var.lerp_(var * n / (n - 1), self.momentum)  # type: ignore[union-attr, arg-type]

@@ -5,12 +5,12 @@ import math
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from animask.config import TrainConfig
 from animask.datasets import Batch
 from animask.losses import Reconstruction, mask_loss
-from animask.model import Animator, Trace
+from animask.model import Animator, Trace, learns
 from animask.perturb import augment
 from animask.training.ranks import Ranks
 
@@ -133,11 +133,6 @@ class Trainer:
         loss_mask = mask_loss(trace.m_dr, trace.m_d)  # eq. (8)
         loss = self.config.lambda_mask * loss_mask + self.config.lambda_rec * (loss_c + loss_f)
         return [loss, loss_c, loss_f, loss_mask]
-
-
-def learns(network: nn.Module) -> bool:
-    """Whether a network's parameters take gradients."""
-    return next(network.parameters()).requires_grad
 
 
 @torch.no_grad()

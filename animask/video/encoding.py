@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from animask.errors import AnimaskError
-from animask.partials import partial_path
+from animask.errors import AnimaskError, InputError
+from animask.partials import partial_path, put_in_place
 from animask.video.ffmpeg import Child, file_input, file_output, run
 from animask.video.probing import check_file, check_sound, find_sound, list_streams
+from animask.video.sequence import REPLACE
 
 GIF_MAX_FPS = 50  # viewers slow down what is shown for less than 2 hundredths of a second
 _TO_YUV = (
@@ -40,8 +41,9 @@ class Encoder:
         audio: Path | None,
         audio_start: float,
         crf: int,
+        overwrite: bool,
     ) -> None:
-        self.path, self.fps, self.frames = path, fps, 0
+        self.path, self.fps, self.frames, self.overwrite = path, fps, 0, overwrite
         self.kind = path.suffix.lower()
         self.audio, self.audio_start = audio, audio_start
         self.streams = [] if audio is None or self.kind == ".gif" or check_file(audio) else list_streams(audio)
@@ -77,7 +79,9 @@ class Encoder:
                 self._add_sound()
             else:
                 self.pictures.replace(self.result)
-            self.result.replace(self.path)
+            put_in_place(self.result, self.path, self.overwrite)
+        except FileExistsError as error:
+            raise InputError(f"{self.path} exists already: it was made while this ran.", REPLACE) from error
         except OSError as error:
             raise AnimaskError(f"{self.path} could not be written: {error.strerror}.") from error
 

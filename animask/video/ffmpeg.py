@@ -49,15 +49,18 @@ def program() -> str:
         raise AnimaskError("No ffmpeg program was found.", "Reinstall the package imageio-ffmpeg.") from error
 
 
-def file_input(path: Path) -> list[str]:
-    """Arguments that open one file and nothing else; after `file:` dashes and colons mean nothing."""
+def file_input(path: Path, max_pixels: int = MAX_PIXELS) -> list[str]:
+    """Arguments that open one file and nothing else; after `file:` dashes and colons mean nothing.
+
+    max_pixels: of a frame; larger ones are not decoded.
+    """
     limits = [
         "-protocol_whitelist",
         "file,pipe",
         "-format_whitelist",
         DEMUXERS,
         "-max_pixels",
-        str(MAX_PIXELS),
+        str(max_pixels),
     ]
     return [*limits, "-i", f"file:{path.absolute()}"]
 

@@ -26,6 +26,7 @@ _KINDS = "Give an MP4, WebM, MOV or GIF, or a folder of pictures."
 _AGAIN = "Copy or download it again."
 _STREAM = re.compile(r"^  Stream #0:\d+\S*: (Video|Audio): (\S+)(.*)$")
 _ALPHA = re.compile(r"\b(bgra|rgba|argb|abgr|ya8|ya16|yuva\d|gbrap|pal8)")
+_TOO_LARGE = re.compile(r"Picture size (\d+)x(\d+) (?:exceeds|is invalid)")
 _CUT_OFF = re.compile("partial file|ended prematurely|[Tt]runcat")
 _MATRIX = re.compile("bt709|bt470bg|smpte170m|smpte240m|fcc|bt2020|gbr")
 
@@ -37,7 +38,7 @@ class VideoInfo:
     width, height: pixels as displayed, after rotation and with square pixels. fps: exact; for a variable rate
     the constant one that `read_frames` resamples to. duration: seconds. frames: how many it then yields.
     has_alpha: frames may be transparent. transfer: an HDR transfer curve, or empty. matrix: the colour matrix
-    that is taken for granted, where the file names none. is_folder: pictures.
+    that is taken for granted, where the file names none. is_folder: pictures. max_pixels: of a frame.
     """
 
     path: Path
@@ -52,6 +53,7 @@ class VideoInfo:
     transfer: str = ""
     matrix: str = ""
     is_folder: bool = False
+    max_pixels: int = MAX_PIXELS
 
 
 class _Packets(NamedTuple):
@@ -76,22 +78,25 @@ class Stream(NamedTuple):
         return self.kind == "Video" and "(attached pic)" not in self.details and self.codec != "none"
 
 
-def probe(path: Path) -> VideoInfo:
+def probe(path: Path, max_pixels: int = MAX_PIXELS) -> VideoInfo:
     """Look at the video, GIF or folder of pictures in `path`; reads the file once, decodes one frame.
 
-    Raises InputError where it is missing, empty, cut off, without moving pictures or of a kind not opened.
+    Raises InputError where it is missing, empty, cut off, without moving pictures or of a kind not opened, and before
+    decoding where its frames have more than `max_pixels`.
     """
     path = Path(path)
     if check_file(path):
-        return _probe_folder(path)
-    streams = list_streams(path)
-    packets = _read_packets(path, streams)
+        return _probe_folder(path, max_pixels)
+    streams = list_streams(path, max_pixels)
+    packets = _read_packets(path, streams, max_pixels)
     fps, is_variable = _measure_fps(packets, _stated_fps(streams))
     duration = packets.end * packets.tick
     frames = max(1, round(duration * fps))
     if fps < MIN_FPS or (frames > 10_000 and frames > 1000 * len(packets.times)):
         raise InputError(f"{path} has broken time stamps.", "Convert it once with another program.")
-    width, height = _read_display_size(path)
+    if packets.size[0] * packets.size[1] > max_pixels:
+        raise _too_large(path, packets.size, max_pixels)
+    width, height = _read_display_size(path, max_pixels)
     details = next(stream.details for stream in streams if stream.is_moving)
     is_large = max(packets.size) > 1024 or packets.size[1] > 576
     return VideoInfo(
@@ -106,17 +111,20 @@ def probe(path: Path) -> VideoInfo:
         has_alpha=bool(_ALPHA.search(details)),
         transfer=next((name for name in ("smpte2084", "arib-std-b67") if name in details), ""),
         # Players take large unmarked pictures for BT.709, small ones for BT.601; ffmpeg all for BT.601.
+        max_pixels=max_pixels,
         matrix="bt709" if is_large and "yuv" in details and not _MATRIX.search(details) else "",
     )
 
 
-def list_streams(path: Path) -> list[Stream]:
-    """The streams of pictures and sound in a file; InputError where it has none or is not opened."""
-    with Child(file_input(path), loglevel="info", limit=PROBE_SECONDS) as child:
+def list_streams(path: Path, max_pixels: int = MAX_PIXELS) -> list[Stream]:
+    """The streams of pictures and sound in a file; InputError where it has none, is not opened or is too large."""
+    with Child(file_input(path, max_pixels), loglevel="info", limit=PROBE_SECONDS) as child:
         child.wait()
         found = (_STREAM.match(line) for line in child.first_messages)
         streams = [Stream(match[1], match[2].rstrip(","), match[3]) for match in found if match]
         text = "\n".join([*child.first_messages, *child.messages])
+    if (large := _TOO_LARGE.search(text)) and int(large[1]) * int(large[2]) > max_pixels:
+        raise _too_large(path, (int(large[1]), int(large[2])), max_pixels)
     if streams:
         return streams
     if "not on whitelist" in text.lower():
@@ -182,21 +190,27 @@ def check_sound(path: Path) -> None:
             raise InputError(f"The sound of {path} cannot be read: {child.complaint()}.", "Leave the sound out.")
 
 
-def _probe_folder(folder: Path) -> VideoInfo:
+def _too_large(path: Path, size: tuple[int, int], limit: int) -> InputError:
+    hint = "Shrink it, or raise the limit: `animask animate --max-pixels`."
+    return InputError(f"{path} is {size[0]}×{size[1]}, more than the limit of {limit} pixels a frame.", hint)
+
+
+def _probe_folder(folder: Path, max_pixels: int) -> VideoInfo:
     pictures = list_pictures(folder)
     if not pictures:
         raise InputError(f"The folder {folder} holds no pictures.", _KINDS)
-    height, width = read_image(pictures[0]).shape[:2]
+    height, width = read_image(pictures[0], max_pixels=max_pixels).shape[:2]
     count = len(pictures)
-    return VideoInfo(folder, width, height, FOLDER_FPS, float(count / FOLDER_FPS), count, is_folder=True)
+    duration = float(count / FOLDER_FPS)
+    return VideoInfo(folder, width, height, FOLDER_FPS, duration, count, is_folder=True, max_pixels=max_pixels)
 
 
-def _read_packets(path: Path, streams: list[Stream]) -> _Packets:
+def _read_packets(path: Path, streams: list[Stream], max_pixels: int) -> _Packets:
     """Time stamps of the video stream, which ffmpeg copies undecoded into a list (its format framecrc)."""
     if not any(stream.is_moving for stream in streams):
         has_cover = any(stream.kind == "Video" for stream in streams)
         raise InputError(f"{path} has no moving pictures, only sound{' and a cover' * has_cover}.", _KINDS)
-    arguments = ["-xerror", *file_input(path), "-map", "0:V:0", "-c", "copy", "-f", "framecrc", "pipe:1"]
+    arguments = ["-xerror", *file_input(path, max_pixels), "-map", "0:V:0", "-c", "copy", "-f", "framecrc", "pipe:1"]
     arguments += same_clock(bool(find_sound(streams)))
     tick, size, times, end = Fraction(0), (0, 0), [], 0
     with Child(arguments, stdout=subprocess.PIPE, loglevel="info", limit=PROBE_SECONDS) as child:
@@ -214,8 +228,6 @@ def _read_packets(path: Path, streams: list[Stream]) -> _Packets:
         messages = child.first_messages + list(child.messages)
         if status != 0 or not times or tick <= 0:
             raise InputError(f"{path} is cut off or damaged: {child.complaint()}.", _AGAIN)
-    if size[0] * size[1] > MAX_PIXELS:
-        raise InputError(f"{path} is {size[0]}×{size[1]}, too large for a video.")
     if any(_CUT_OFF.search(message) for message in messages) or not _is_whole_gif(path):
         raise InputError(f"{path} is cut off or damaged.", _AGAIN)
     return _Packets(np.unique(np.asarray(times, np.int64)), max(end, times[-1] + 1), tick, size)
@@ -275,10 +287,10 @@ def _snap(rate: Fraction, tolerance: float) -> Fraction:
     return rate.limit_denominator(1001) or rate
 
 
-def _read_display_size(path: Path) -> tuple[int, int]:
+def _read_display_size(path: Path, max_pixels: int) -> tuple[int, int]:
     """Width and height of the first frame as displayed; that it can be decoded is seen on the way."""
     arguments = [
-        *file_input(path),
+        *file_input(path, max_pixels),
         "-map",
         "0:V:0",
         "-frames:v",

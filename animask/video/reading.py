@@ -69,7 +69,7 @@ def _frame_range(
 
 def _read_pictures(info: VideoInfo, first: int, stop: int) -> Generator[np.ndarray, None, None]:
     for path in list_pictures(info.path)[first:stop]:
-        image = read_image(path)
+        image = read_image(path, max_pixels=info.max_pixels)
         if image.shape[:2] != (info.height, info.width):
             raise InputError(f"{path} has another size than the first picture of its folder.")
         yield image
@@ -83,7 +83,15 @@ def _decode(
     seek = float((first - margin) / rate)
     arguments = ["-ss", f"{seek:.6f}"] if seek > 0 else []
     # One filter graph for all frames: a new one after a change of size would start its time grid again.
-    arguments += ["-reinit_filter", "0", *file_input(info.path), "-map", "0:V:0", "-frames:v", str(count)]
+    arguments += [
+        "-reinit_filter",
+        "0",
+        *file_input(info.path, info.max_pixels),
+        "-map",
+        "0:V:0",
+        "-frames:v",
+        str(count),
+    ]
     arguments += ["-vf", _filters(info, rate, margin), "-fps_mode", "passthrough"]
     arguments += ["-f", "rawvideo", "-pix_fmt", "rgba" if info.has_alpha else "rgb24", "pipe:1"]
     arguments += same_clock(info.has_audio, length=float((margin + count) / rate))

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from animask.errors import AnimaskError
+from animask.errors import AnimaskError, InputError
 from animask.images import write_image
 from animask.partials import is_abandoned, partial_path
 
 _FRAME = re.compile(r"\d{6,}\.png")
 _SIGNATURE = "signature"
+REPLACE = "Choose another name, or replace it with --overwrite."
 
 
 class FrameFolder:
@@ -22,8 +23,8 @@ class FrameFolder:
     signature.
     """
 
-    def __init__(self, path: Path, size: tuple[int, int], signature: str) -> None:
-        self.path = path
+    def __init__(self, path: Path, size: tuple[int, int], signature: str, overwrite: bool) -> None:
+        self.path, self.overwrite = path, overwrite
         self._mark = f"{path.absolute()} {size[0]}x{size[1]} {signature}"
         self.partial = partial_path(path, "")
         try:
@@ -40,9 +41,16 @@ class FrameFolder:
         self.frames += 1
 
     def commit(self) -> None:
-        """Put the frames in their place; frames of an older, longer run go."""
+        """Put the frames in their place, all at once where no others are; frames of an older, longer run go."""
         try:
             (self.partial / _SIGNATURE).unlink()
+            with suppress(OSError):
+                if self.path.is_dir():
+                    shutil.copymode(self.path, self.partial)
+                self.partial.rename(self.path)  # which fails where a file is in the folder
+                return
+            if not self.overwrite and self.path.is_dir() and any(self.path.iterdir()):
+                raise InputError(f"{self.path} exists already: it was made while this ran.", REPLACE)
             self.path.mkdir(exist_ok=True)
             for frame in self.partial.iterdir():
                 frame.replace(self.path / frame.name)
@@ -69,11 +77,11 @@ class FrameFolder:
                     left.rename(self.partial)
                     return
         self.partial.mkdir()
-        (self.partial / _SIGNATURE).write_text(self._mark, encoding="utf-8")
+        (self.partial / _SIGNATURE).write_text(self._mark, encoding="utf-8", errors="surrogateescape")
 
 
 def _read_signature(folder: Path) -> str | None:
     try:
-        return (folder / _SIGNATURE).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
+        return (folder / _SIGNATURE).read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError:
         return None

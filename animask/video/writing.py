@@ -21,7 +21,8 @@ class VideoWriter:
     folder: 000000.png and so on). fps: frames a second, exact. size: width, height (even for H.264). audio: a
     file whose sound, from `audio_start` seconds on, accompanies the frames; one without sound is fine; GIF
     and PNG stay silent. crf: 0 (lossless) to 51. signature: names the inputs and settings, so that only the
-    same run continues an interrupted PNG folder. Raises InputError for what cannot be written and
+    same run continues an interrupted PNG folder. overwrite: replace what is there in the end; otherwise an
+    output that somebody else made meanwhile is kept. Raises InputError for what cannot be written and
     AnimaskError where writing fails.
     """
 
@@ -34,13 +35,14 @@ class VideoWriter:
         audio_start: float = 0.0,
         crf: int = 17,
         signature: str = "",
+        overwrite: bool = True,
     ) -> None:
         self.path, self.fps, self.size = Path(path), Fraction(fps), size
         self._check()
         if not self.path.suffix or self.path.is_dir():
-            self._sink: FrameFolder | encoding.Encoder = FrameFolder(self.path, size, signature)
+            self._sink: FrameFolder | encoding.Encoder = FrameFolder(self.path, size, signature, overwrite)
         else:
-            self._sink = encoding.Encoder(self.path, self.fps, size, audio, audio_start, crf)
+            self._sink = encoding.Encoder(self.path, self.fps, size, audio, audio_start, crf, overwrite)
         self.frames = self.done
 
     @property
@@ -75,6 +77,8 @@ class VideoWriter:
         known = f"Use one of {' '.join(SUFFIXES)}, or no suffix for a folder of PNG."
         if suffix and suffix not in SUFFIXES and not self.path.is_dir():
             raise InputError(f"{self.path} has no suffix of a video.", known)
+        if self.path.exists() and not self.path.is_dir() and not (suffix and self.path.is_file()):
+            raise InputError(f"{self.path} is neither a video nor a folder.", "Choose another name.")
         if self.path.is_dir() and suffix in SUFFIXES:
             raise InputError(f"{self.path} is a folder, not a video.", "Choose another name.")
         if self.fps <= 0:

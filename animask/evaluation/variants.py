@@ -1,4 +1,4 @@
-"""The columns of an evaluation: the method with some settings, its ablations, and what each makes of driver frames."""
+"""The variants of an evaluation: the method with some settings, its ablations, and what each makes of driver frames."""
 
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ FULL = "full"
 RAW = "raw m(d)"
 
 
-class Column(NamedTuple):
+class Variant(NamedTuple):
     """A way of driving that is evaluated; threshold, scale: of P_test, None for what the weights say."""
 
     name: str
@@ -25,28 +25,31 @@ class Column(NamedTuple):
     scale: float | None
 
 
-def make_columns(settings: Settings) -> list[Column]:
+def make_variants(settings: Settings) -> list[Variant]:
     """The method with every threshold and scale that was asked for, then its ablations with the first of these."""
     if settings.protocol == "reconstruction":
-        return [Column(RAW, "no_id", None, None)]
+        return [Variant(RAW, "no_id", None, None)]
     choices = [(threshold, scale) for threshold in settings.thresholds for scale in settings.scales]
-    columns = []
+    variants = []
     for threshold, scale in choices:
         words = [f" ρ {threshold}"] * (threshold is not None) + [f" ×{scale}"] * (scale is not None)
-        columns.append(Column(FULL + "".join(words if len(choices) > 1 else []), "none", threshold, scale))
+        variants.append(Variant(FULL + "".join(words if len(choices) > 1 else []), "none", threshold, scale))
     ablations: Any = settings.ablations
-    return columns + [Column(name, name, *choices[0]) for name in ablations]
+    return variants + [Variant(name, name, *choices[0]) for name in ablations]
 
 
 @torch.inference_mode()
-def drive(model: Animator, column: Column, source: Source, d: Tensor) -> Trace:
-    """What a column makes of driver frames (B, 3, R, R); AnimaskError for frames that are not finite."""
+def drive(model: Animator, variant: Variant, source: Source, m_d: Tensor) -> Trace:
+    """What a variant makes of the masks of driver frames, m_d = m(d): (B, 1, R/4, R/4).
+
+    Raises AnimaskError for output that is not finite.
+    """
     own = model.config
-    changes = {"threshold": column.threshold, "scale": column.scale}
+    changes = {"threshold": variant.threshold, "scale": variant.scale}
     given: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
     model.config = replace(own, **given)
     try:
-        trace = model.drive(source.s, source.m_s, d, column.ablation)
+        trace = model.follow(source.s, source.m_s, m_d, variant.ablation)
     finally:
         model.config = own
     if not trace.f.isfinite().all():

@@ -1,0 +1,33 @@
+"""The public names of the package: all there, documented, and loaded when they are first used."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import animask
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.mark.parametrize("name", animask.__all__)
+def test_a_public_name_is_there_and_documented(name):
+    assert getattr(animask, name).__doc__
+    assert getattr(animask, name).__name__ == name
+
+
+def test_all_names_are_listed_in_order():
+    assert sorted(animask.__all__) == dir(animask) == sorted(animask._HOME)
+    assert {"animate", "animate_file", "animate_many", "evaluate", "load_model", "train"} <= set(animask.__all__)
+
+
+def test_another_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="has no attribute 'animat'"):
+        _ = animask.animat
+
+
+def test_importing_costs_nothing():
+    code = "import sys, animask; dir(animask); print([x for x in ('torch', 'cv2', 'numpy') if x in sys.modules])"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert run.stdout == "[]\n"
