@@ -28,6 +28,7 @@ RESULTS = ("-o", "--out", "--preview", "--report")
 SHORTER = {
     "train": [*SHORT, "--perceptual", "pixels"],
     "eval": ["--limit", "1"],
+    "bench": ["--preset", "tiny", "--seconds", "0.1"],
     "prepare": ["--resolution", "64", "--min-size", "64", "--min-seconds", "0.2"],
 }
 # The same for the examples in Python: text in them, and what stands there while they are tested.

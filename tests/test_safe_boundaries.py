@@ -7,8 +7,10 @@ import socket
 import struct
 import time
 from collections.abc import Iterator
+from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -23,6 +25,8 @@ from animask.cli import main
 from animask.cli.screen import plain, say, show_result
 from animask.config import MAX_CONFIG_BYTES, MODEL_PRESETS, read_toml, to_dict
 from animask.errors import InputError
+from animask.evaluation.report import Example, page
+from animask.evaluation.results import Result, Score
 from animask.headers import MAX_HEADER_BYTES, read_header
 from animask.preparation import boxes as boxes_module
 from animask.preparation import records as records_module
@@ -270,6 +274,46 @@ def test_a_path_that_is_no_text_is_printed_byte_for_byte(capfdbinary: pytest.Cap
     first, second = capfdbinary.readouterr().out.splitlines()
     assert first == b"/tmp/\xff\xfe.mp4"
     assert json.loads(second) == {"output": "/tmp/\udcff.mp4"}
+
+
+class Tags(HTMLParser):
+    """The elements of a page, and their attributes."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: set[str] = set()
+        self.attributes: set[str] = set()
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+
+
+def a_page(name: str) -> str:
+    """A report in which everything that has a name has this one."""
+    score = Score(0.5, 3, 1)
+    protocol = {
+        "weights": f"w/{name}",
+        "dataset": name,
+        "protocol": name,
+        "metrics": {"l1": name},
+        name: [{name: name}],
+    }
+    videos = [{"name": name, "frames": 3, "variants": {name: {"l1": score}}}]
+    scores = {name: {"l1": score}}
+    result = Result(protocol, scores, {name: {"l1": 0.1}}, [], name, videos, {name: name}, 3, 1.0, 1.0)
+    pictures = {name: np.zeros((4, 4, 3), np.uint8)}
+    texts = {"rank": name, "name": name, "note": name, "score": 0.5}
+    return page(result, [Example(**{field: texts.get(field, pictures) for field in Example._fields})])
+
+
+def test_a_report_shows_names_as_text() -> None:
+    plain_page, evil = Tags(a_page("name")), "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>&lt;"
+    evil_page = Tags(a_page(evil))
+    assert "h1" in plain_page.found and "img" in plain_page.found
+    assert evil_page.found == plain_page.found
+    assert evil_page.attributes == plain_page.attributes
 
 
 # weights

@@ -103,11 +103,16 @@ def train(
     """
     recipe = begin(config, out, resume, init)
     name, model, training = resolve(preset and preset.value, dataset, recipe, changes(context.params))
-    if stills and not training.stills:
-        raise InputError("--stills gives pictures, but their share of the samples is 0", "set stills in a recipe")
+    check_stills(stills, training)
     from animask.training import Run
 
     launch(model, training, Run(out, name, device, init, resume, time_limit), quiet, as_json)
+
+
+def check_stills(stills: Path | None, training: TrainConfig) -> None:
+    """Raise InputError for pictures that no sample would be made of."""
+    if stills and not training.stills:
+        raise InputError("--stills gives pictures, but their share of the samples is 0", "set stills in a recipe")
 
 
 def begin(config: Path | None, out: Path, resume: bool, init: str | None) -> dict[str, Any]:

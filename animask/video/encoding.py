@@ -9,7 +9,7 @@ import numpy as np
 
 from animask.errors import AnimaskError, InputError
 from animask.partials import partial_path, put_in_place
-from animask.video.ffmpeg import Child, file_input, file_output, run
+from animask.video.ffmpeg import Child, file_input, file_output, held_signals, run
 from animask.video.probing import check_file, check_sound, find_sound, list_streams
 from animask.video.sequence import REPLACE
 
@@ -29,7 +29,7 @@ _FAST_START = ["-movflags", "+faststart"]
 
 
 class Encoder:
-    """Frames to one file at `path`; `write`, then `commit` once, and `discard` always."""
+    """Frames to one file at `path`; `begin`, then `write`, then `commit` once, and `discard` always."""
 
     done = 0
 
@@ -54,8 +54,21 @@ class Encoder:
         self.palette = partial_path(path, ".png")
         source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{size[0]}x{size[1]}"]
         source += ["-framerate", f"{fps.numerator}/{fps.denominator}", "-i", "pipe:0"]
-        encode = [*source, *_picture_codec(self.kind, crf), file_output(self.pictures)]
-        self.child = Child(encode, stdin=subprocess.PIPE)
+        self.encode = [*source, *_picture_codec(self.kind, crf), file_output(self.pictures)]
+        self._child: Child | None = None
+
+    def begin(self) -> None:
+        """Start ffmpeg."""
+        with held_signals():
+            self._child = Child(self.encode, stdin=subprocess.PIPE)
+
+    @property
+    def child(self) -> Child:
+        """The ffmpeg that encodes."""
+        if self._child is None:
+            self.begin()
+        assert self._child is not None
+        return self._child
 
     def write(self, frame: np.ndarray) -> None:
         """Hand one checked frame to ffmpeg."""
@@ -87,7 +100,8 @@ class Encoder:
 
     def discard(self) -> None:
         """End the child and remove what is temporary."""
-        self.child.stop()
+        if self._child is not None:
+            self._child.stop()
         for partial in (self.pictures, self.result, self.palette):
             partial.unlink(missing_ok=True)
 

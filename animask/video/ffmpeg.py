@@ -7,8 +7,8 @@ import signal
 import subprocess
 import threading
 from collections import deque
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import IO
@@ -88,12 +88,7 @@ class Child:
         command = [program(), "-hide_banner", "-nostdin", "-loglevel", loglevel, "-y", *arguments]
         self.first_messages: list[str] = []
         self.messages: deque[str] = deque(maxlen=50)
-        try:  # its own session: Ctrl-C reaches this program, which then ends the child in order
-            self.process = subprocess.Popen(
-                command, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, start_new_session=True
-            )
-        except OSError as error:
-            raise AnimaskError(f"ffmpeg could not be started: {error.strerror}.") from error
+        self.process = _start(command, stdin, stdout)
         # Unread messages would fill their pipe and stop the child.
         self._drain = threading.Thread(target=self._read_messages, daemon=True)
         self._drain.start()
@@ -160,6 +155,42 @@ class Child:
                 self.messages.append(text)
                 if len(self.first_messages) < 200:
                     self.first_messages.append(text)
+
+
+@contextmanager
+def held_signals() -> Iterator[None]:
+    """Ctrl-C and SIGTERM wait until the block is done, so that whoever ends what it starts knows of it."""
+    if threading.current_thread() is not threading.main_thread():  # others get no signals
+        yield
+        return
+    caught: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda which, frame: caught.append(which)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        for which in caught:
+            signal.raise_signal(which)
+
+
+def _start(command: list[str], stdin: int, stdout: int) -> "subprocess.Popen[bytes]":
+    """A process in a session of its own: Ctrl-C reaches this program, which then ends the child in order."""
+    started: list[subprocess.Popen[bytes]] = []
+    try:
+        with held_signals():
+            started.append(
+                subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, start_new_session=True)
+            )
+    except OSError as error:
+        raise AnimaskError(f"ffmpeg could not be started: {error.strerror}.") from error
+    except BaseException:  # a signal that came meanwhile
+        for process in started:
+            process.kill()
+            process.wait()
+        raise
+    return started[0]
 
 
 def run(arguments: Sequence[str]) -> None:

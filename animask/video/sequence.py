@@ -36,6 +36,9 @@ class FrameFolder:
             self.done += 1
         self.frames = self.done
 
+    def begin(self) -> None:
+        """Nothing: the folder is there already."""
+
     def write(self, frame: np.ndarray) -> None:
         write_image(self.partial / f"{self.frames:06}.png", frame)
         self.frames += 1

@@ -51,6 +51,11 @@ class VideoWriter:
         return self._sink.done
 
     def __enter__(self) -> "VideoWriter":
+        try:
+            self._sink.begin()
+        except BaseException:
+            self._sink.discard()
+            raise
         return self
 
     def write(self, frame: np.ndarray) -> None:
