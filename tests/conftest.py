@@ -1,5 +1,6 @@
 """Small synthetic inputs that many tests share; nothing here needs a network, a GPU or bundled weights."""
 
+import signal
 import wave
 from fractions import Fraction
 from pathlib import Path
@@ -16,6 +17,7 @@ from animask.toons import pose_at, render, sample_identity
 from animask.video import VideoWriter
 from animask.weights import save_model
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a run in the background ignores it, and so would children
 torch.set_num_threads(1)
 cv2.setNumThreads(1)
 

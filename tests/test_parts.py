@@ -2,7 +2,7 @@
 
 import subprocess
 import wave
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -35,8 +35,8 @@ def mirror(monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that answers with the driver's square."""
 
     def repeat(
-        model: Animator, source: np.ndarray, driver: Iterator[np.ndarray], *, batch: int, layout: str
-    ) -> Iterator[np.ndarray]:
+        model: Animator, source: np.ndarray, driver: Iterator[np.ndarray], **settings: object
+    ) -> Generator[np.ndarray, None, None]:
         yield from driver
 
     monkeypatch.setattr("animask.animation.files.animate", repeat)

@@ -39,7 +39,7 @@ def echo(monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that answers every driver frame with the source's square, so that the geometry alone is seen."""
 
     def repeat(
-        model: Animator, source: np.ndarray, driver: Iterable[np.ndarray], *, batch: int, layout: str
+        model: Animator, source: np.ndarray, driver: Iterable[np.ndarray], *, layout: str, **settings: object
     ) -> Iterator[np.ndarray]:
         for frame in driver:
             yield source if layout == "result" else np.hstack([source, frame, source])

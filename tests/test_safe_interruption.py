@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -16,7 +17,6 @@ from pathlib import Path
 
 import pytest
 import safe_children as children
-from conftest import FRAMES
 from hub_server import Hub, Repository, environment
 from safe_cases import SEED, ffmpeg
 from safe_children import SIGNALS, Ended
@@ -264,8 +264,6 @@ def assert_finished_or_saved(results: Path) -> None:
 @pytest.fixture
 def server() -> Iterator[Hub]:
     with Hub() as hub:
-        import threading
-
         threading.Thread(target=hub.serve_forever, daemon=True).start()
         yield hub
         hub.shutdown()
@@ -325,7 +323,7 @@ def test_a_whole_process_interrupted_while_it_starts(number: int, inputs: Path) 
 # what cannot be written
 
 
-@pytest.mark.parametrize("largest", [300, 4000])
+@pytest.mark.parametrize("largest", [300, pytest.param(4000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ["out.mp4", "out.mov", "out.webm", "out.gif", "frames"])
 def test_animate_on_a_full_disk(name: str, largest: int, inputs: Path) -> None:
     stage = stage_animate(inputs, name, lambda stage: None, "--overwrite", "--end", "0.3")
@@ -398,7 +396,7 @@ def test_pull_on_a_full_disk(server: Hub, tiny_weights: Path, tmp_path: Path) ->
     stage.finish()
 
 
-@pytest.mark.parametrize("folder", ["/proc", "/sys"])
+@pytest.mark.parametrize("folder", ["/proc", pytest.param("/sys", marks=pytest.mark.slow)])
 def test_a_folder_in_which_nobody_may_write(folder: str, inputs: Path) -> None:
     for name in ("out.mp4", "out.gif", "frames"):
         stage = stage_animate(inputs, "unused", lambda stage: None)
@@ -415,7 +413,7 @@ def test_a_folder_in_which_nobody_may_write(folder: str, inputs: Path) -> None:
 @pytest.mark.parametrize("pipe", ["pipe:0", "pipe:1"])
 def test_a_dying_ffmpeg_is_an_error_and_no_hang(pipe: str, inputs: Path) -> None:
     """pipe:1 is read from, the driver; pipe:0 is written to, the result."""
-    source = ["-f", "lavfi", "-i", "testsrc2=s=320x240:r=30:d=120"]
+    source = ["-f", "lavfi", "-i", "testsrc2=s=320x240:r=30:d=60"]
     ffmpeg(*source, "-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", inputs / "driver.mp4")
     stage = stage_animate(inputs, "out.mp4", lambda stage: None)
     process = children.begin(stage.arguments, stage.told)
@@ -432,8 +430,3 @@ def test_a_dying_ffmpeg_is_an_error_and_no_hang(pipe: str, inputs: Path) -> None
     assert "SIGKILL" in done.err and done.err.count("\n") == 1, done
     assert content(stage.results) == {}
     assert children.ffmpegs(str(stage.folder)) == []
-
-
-def test_what_is_measured_here() -> None:
-    assert FRAMES > 0
-    assert {number for number, _ in many()} == set(SIGNALS)

@@ -19,7 +19,7 @@ from animask.errors import InputError
 from animask.faces import Box, face_square, fit_square, join_faces
 from animask.headers import read_header
 from animask.images import centre_square, read_image
-from animask.preparation.boxes import COLUMNS, GivenBox, read_boxes
+from animask.preparation.boxes import COLUMNS, read_boxes
 from animask.preparation.records import Record, read_records, write_records
 from animask.texts import read_fps
 
@@ -215,7 +215,3 @@ def test_the_centre_is_in_the_centre(height: int, width: int) -> None:
     x, y, size = centre_square(height, width)
     assert size == min(height, width)
     assert 0 <= width - (x + size) - x <= 1 and 0 <= height - (y + size) - y <= 1
-
-
-def test_a_given_box_is_within_the_frame() -> None:
-    assert GivenBox(0, 5, (0, 0, 9, 9), Fraction(25), 10, 10).square(100, 100) == (0, 0, 90)
