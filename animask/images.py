@@ -51,7 +51,7 @@ def read_image(
     if header.width * header.height > max_pixels:
         raise InputError(
             f"{path} is {header.width}×{header.height}, more than the limit of {max_pixels} pixels.",
-            "Shrink the picture, or raise the limit: `animask animate --max-pixels`.",
+            "Shrink the picture; `animask animate` can raise the limit with --max-pixels.",
         )
     decoded = _decode(data)
     if decoded is None:

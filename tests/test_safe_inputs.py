@@ -62,7 +62,7 @@ def test_there_are_hundreds_of_different_cases() -> None:
 
 @pytest.mark.parametrize("case", in_marks())
 def test_case(case: Case, samples: Samples, place: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    before = cases.memory()[0]
+    own, children = cases.memory()
     path = case.make(samples, place)
     given = sorted(item for item in place.rglob("*") if item.name != "out")
     done = cases.perform(cases.command(case, path, samples, place), place, capfd)
@@ -80,8 +80,8 @@ def test_case(case: Case, samples: Samples, place: Path, capfd: pytest.CaptureFi
     assert (
         sorted(item for item in place.rglob("*") if place / "out" not in item.parents and item.name != "out") == given
     )
-    assert cases.memory()[0] - before < cases.MEGABYTES
-    assert cases.memory()[1] < cases.MEGABYTES
+    assert cases.memory()[0] - own < cases.MEGABYTES
+    assert cases.memory()[1] < max(cases.MEGABYTES, children + 1)  # other tests may have had larger children
 
 
 READERS = {

@@ -191,7 +191,7 @@ def check_sound(path: Path) -> None:
 
 
 def _too_large(path: Path, size: tuple[int, int], limit: int) -> InputError:
-    hint = "Shrink it, or raise the limit: `animask animate --max-pixels`."
+    hint = "Shrink it; `animask animate` can raise the limit with --max-pixels."
     return InputError(f"{path} is {size[0]}×{size[1]}, more than the limit of {limit} pixels a frame.", hint)
 
 
