@@ -66,7 +66,10 @@ class Card:
 
 @dataclass(frozen=True)
 class Status:
-    """Whether weights are here and whole; `reason` is a sentence for what is not."""
+    """Whether weights are here and whole; `reason` is a sentence for what is not.
+
+    limits: what they are known to do badly, in the words of their metadata.
+    """
 
     name: str
     state: State
@@ -75,6 +78,7 @@ class Status:
     sha256: str
     licence: str
     reason: str
+    limits: str = ""
 
 
 def describe(name: str | Path) -> Card:
@@ -118,7 +122,8 @@ def check(name: str | Path) -> Status:
     except InputError as error:
         return Status(str(name), "damaged", "", 0, "", "", error.message)
     reason = "its SHA-256 is not the stated one" if card.state == "damaged" else ""
-    return Status(card.name, card.state, card.path, card.bytes, card.sha256, card.licence, reason)
+    limits = card.metadata.get("limits", "")
+    return Status(card.name, card.state, card.path, card.bytes, card.sha256, card.licence, reason, limits)
 
 
 def names_here() -> list[str]:

@@ -13,6 +13,7 @@ from animask import cards, weights
 from animask.cli.demo import demo
 from animask.cli.info import folder_size, info
 from animask.errors import InputError, MissingError
+from animask.model import Animator
 from animask.video import probe
 
 runner = CliRunner()
@@ -70,6 +71,20 @@ def test_info_says_what_is_verified(bare: Path, tiny_weights: Path) -> None:
     assert (found["portrait"]["state"], found["portrait"]["licence"]) == ("verified", "MIT")
     assert (found["toons"]["state"], "is empty" in found["toons"]["reason"]) == ("damaged", True)
     assert "verified, 0.1 MB, licence MIT" in runner.invoke(app, ["info"]).stdout
+
+
+def test_info_says_what_weights_do_badly(bare: Path, tiny_model: Animator) -> None:
+    (bare / "weights").mkdir()
+    words = "hands are smeared"
+    weights.save_model(tiny_model, bare / "weights" / "portrait.safetensors", {"limits": words})
+    assert json.loads(runner.invoke(app, ["info", "--json"]).stdout)["weights"]["portrait"]["limits"] == words
+    (line,) = [line for line in runner.invoke(app, ["info"]).stdout.splitlines() if "weights portrait" in line]
+    assert line.endswith(words)
+
+
+def test_the_bundled_weights_say_what_they_do_badly() -> None:
+    path = weights.bundled_folder() / "portrait.safetensors"
+    assert len(weights.read_metadata(path)["limits"]) > 20
 
 
 def test_sizes_of_folders_do_not_follow_links_or_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

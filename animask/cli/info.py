@@ -130,5 +130,6 @@ def in_words(value: Any) -> str:
         return f"{value['path']} ({size})"
     if "state" in value:
         size = f", {value['bytes'] / 1e6:.1f} MB, licence {value['licence']}" if value["bytes"] else ""
-        return f"{value['state']}{size}{': ' + value['reason'] if value['reason'] else ''}"
+        limits = f"; {value['limits']}" if value["limits"] else ""
+        return f"{value['state']}{size}{': ' + value['reason'] if value['reason'] else ''}{limits}"
     return f"{value['name']} ({value['reason']})"
