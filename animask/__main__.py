@@ -1,6 +1,17 @@
-"""`python -m animask`, which torchrun needs."""
+"""The program: `animask`, and `python -m animask`, which torchrun needs."""
 
-from animask.cli import main
+import sys
+
+
+def run() -> None:
+    """Load the command line and run it; Ctrl-C while it is loaded is answered as later."""
+    try:
+        from animask.cli import main
+
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)
+
 
 if __name__ == "__main__":
-    main()
+    run()

@@ -90,8 +90,6 @@ def main(arguments: list[str] | None = None) -> int:
     except AnimaskError as error:
         show_error(error)
         sys.exit(error.exit_code)
-    except Terminated:
-        sys.exit(143)
     except OSError as error:
         if error.strerror is None:
             raise

@@ -13,8 +13,11 @@ from typing import Any
 from animask.errors import AnimaskError, InputError
 
 
-class Terminated(BaseException):
-    """SIGTERM came."""
+class Terminated(SystemExit):
+    """SIGTERM came; wherever it is raised, even while a command ends, the exit code is 143."""
+
+    def __init__(self) -> None:
+        super().__init__(143)
 
 
 def plain(text: str, kept: str = "") -> str:

@@ -100,10 +100,11 @@ class Encoder:
 
     def discard(self) -> None:
         """End the child and remove what is temporary."""
-        if self._child is not None:
-            self._child.stop()
-        for partial in (self.pictures, self.result, self.palette):
-            partial.unlink(missing_ok=True)
+        with held_signals():
+            if self._child is not None:
+                self._child.stop()
+            for partial in (self.pictures, self.result, self.palette):
+                partial.unlink(missing_ok=True)
 
     def _add_sound(self) -> None:
         """Join the pictures with the sound, cut to their length and copied where the container allows."""
