@@ -1,6 +1,6 @@
 """Weights in and out: safetensors with the model's configuration and origin in the metadata; no pickles.
 
-Names: a bundled one (`portrait`, `toons`), the path of a file, or `hf://owner/repo[@revision][/file]`. torch is
+Names: a bundled one (`portrait`), the path of a file, or `hf://owner/repo[@revision][/file]`. torch is
 imported where tensors are read or written, so that what only looks at files answers at once.
 """
 
