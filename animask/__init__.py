@@ -8,21 +8,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from animask.animation import animate, animate_file, animate_many
+    from animask.animation import animate_file
     from animask.errors import AnimaskError, InputError, MissingError
     from animask.evaluation import evaluate
+    from animask.jobs import animate_many
     from animask.model import Animator
+    from animask.streaming import animate
     from animask.training import train
     from animask.weights import load_model, save_model
 
-_HOME = {
+HOME = {
     "Animator": "model",
     "AnimaskError": "errors",
     "InputError": "errors",
     "MissingError": "errors",
-    "animate": "animation",
+    "animate": "streaming",
     "animate_file": "animation",
-    "animate_many": "animation",
+    "animate_many": "jobs",
     "evaluate": "evaluation",
     "load_model": "weights",
     "save_model": "weights",
@@ -45,9 +47,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name not in HOME:
         raise AttributeError(f"module 'animask' has no attribute {name!r}")
-    return getattr(import_module(f"animask.{_HOME[name]}"), name)
+    return getattr(import_module(f"animask.{HOME[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -10,56 +10,46 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from animask.errors import InputError
+from animask.files import read_text
 
 MAX_CONFIG_BYTES = 1_000_000
+KEYS: dict[str, type] = {"preset": str, "dataset": str, "model": dict, "train": dict}  # of a recipe
+CLAY_SIZE = 64  # side of clay as data sets keep it, whatever the side of the masks
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Everything needed to build the four networks and to run P_test; saved in every checkpoint.
-
-    resolution: side of the square frames, in pixels. reduction: D shrinks and U enlarges by this factor.
-    blocks: encoding (and decoding) blocks of m, r and h. residual_blocks: of ℓ.
-    width: channels before the first doubling in r and h; m has half of it, the trunk of ℓ four times.
-    max_channels: where the doubling stops. encoder_order: what follows the convolution in an encoding block.
-    mask_head: "plain" as in the paper, or "normalised" (BatchNorm on the logits of m, see MaskGenerator).
-    temperature: logits of m and r are divided by it before the sigmoid.
-    logit_spread, logit_shift: spread and mean of the logits of the normalised head.
-    mask_shrink: how m shrinks its input, "bilinear" or "gaussian" (13×13, σ 1.5 before sampling).
-    threshold: ρ of P_test, a number in [0, 1] or "median" (of each driver mask). scale: of P_test.
-    threshold_train: ρ of P_train. cuts: range of the strip borders of P_train, as fractions of the side.
-    """
+    """Everything needed to build the four networks and to run P_test; saved in every checkpoint."""
 
     preset: str = "paper"
-    resolution: int = 256
-    reduction: int = 4
-    blocks: int = 5
-    residual_blocks: int = 6
-    width: int = 64
-    max_channels: int = 1024
-    encoder_order: Literal["relu-bn", "bn-relu"] = "relu-bn"
-    mask_head: Literal["plain", "normalised"] = "plain"
-    temperature: float = 1.0
-    logit_spread: float = 2.0
-    logit_shift: float = -2.0
-    mask_shrink: Literal["bilinear", "gaussian"] = "bilinear"
-    threshold: float | Literal["median"] = "median"
-    scale: float = 0.75
-    threshold_train: float | Literal["median"] = "median"
-    cuts: tuple[float, float] = (0.0, 1.0)
+    resolution: int = 256  # side of the square frames
+    reduction: int = 4  # D shrinks and U enlarges by this factor
+    blocks: int = 5  # encoding (and decoding) blocks of h
+    dilations: tuple[int, ...] = (1, 1, 1, 1, 1, 1)  # of the residual blocks of ℓ, one number a block
+    width: int = 64  # channels before the first doubling in h; the trunk of ℓ has four times as many
+    mask_width: int = 32  # the same of m
+    refiner_width: int = 64  # the same of r
+    mask_blocks: int = 5  # encoding blocks of m and r
+    mask_skips: bool = False  # skip connections in m and r, as in h; the paper has none there
+    max_channels: int = 1024  # where the doubling stops
+    encoder_order: Literal["relu-bn", "bn-relu"] = "relu-bn"  # what follows the convolution in an encoding block
+    temperature: float = 1.0  # logits of m and r are divided by it before the sigmoid
+    mask_shrink: Literal["bilinear", "gaussian"] = "bilinear"  # of m's input; gaussian: 13×13, σ 1.5 before sampling
+    threshold: float | Literal["median"] = "median"  # ρ of P_test, in [0, 1], or the median of each driver mask
+    scale: float = 0.75  # of P_test
+    threshold_train: float | Literal["median"] = "median"  # ρ of P_train
+    cuts: tuple[float, float] = (0.0, 1.0)  # range of the strip borders of P_train, as fractions of the side
 
     def __post_init__(self) -> None:
         check_types(self)
         check_ranges(self, MODEL_RANGES)
-        if self.width % 2:
-            raise InputError(f"width must be even, not {self.width}")
         if self.reduction & (self.reduction - 1):
             raise InputError(f"reduction must be a power of two, not {self.reduction}")
         if self.reduction > 4 * self.width:  # the trunk of ℓ halves its 4·width channels with every doubling
             raise InputError(f"reduction {self.reduction} is too large for width {self.width}", "at most 4·width")
         if self.max_channels < self.width:
             raise InputError(f"max_channels {self.max_channels} is less than width {self.width}")
-        stride = self.reduction * 2**self.blocks
+        stride = max(2**self.blocks, self.reduction * 2**self.mask_blocks)
         if self.resolution < stride or self.resolution % stride:
             hint = f"choose a multiple, such as {max(1, round(self.resolution / stride)) * stride}"
             raise InputError(f"resolution {self.resolution} does not divide by {stride}", hint)
@@ -77,61 +67,39 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Settings of a training run; the defaults are the paper's (section 3.1).
+    """Settings of a training run; the defaults are the paper's (section 3.1)."""
 
-    epochs × (identities × repeats) / batch steps, unless `steps` is given, which then replaces the epochs
-    (decay and start fractions keep their proportions). decay: epochs after which lr is multiplied by 0.1.
-    schedule: "step" (the paper's decay) or "cosine" (to zero). warmup: steps of linear warm-up.
-    r_start, h_start: epochs after which r and h begin to learn; h never influences m, ℓ and r, so
-    a late start of h costs them nothing and saves its arithmetic, more than half of a step.
-    identities: "prefix" (the file name up to the first #) or "file". repeats: of every identity an epoch.
-    perceptual: "vgg19", "random" (fixed-seed random weights, plus L1) or "pixels" (no network).
-    perceptual_layers: ReLUs of VGG-19, counted from 1. scales: of the pyramid, as divisors of the side.
-    far: source and driver lie at least this fraction of the clip's length apart, 0 to 0.5.
-    jitter: "driver" (A on the driver only) or "all" (the pair shares one jitter, the driver has its own).
-    flips: "none", "mirror" (horizontal p .5), or "time-or-mirror" (time p .5, else horizontal p .5).
-    shift: source and target are shifted by up to this fraction of the side, scaled by 1 ± shift and turned
-    by up to shift radians, each on its own draw. degrade: chance of a mild blur or compression noise in d.
-    toons, stills: share of the samples from rendered toons and from single pictures made to move.
-    toon_pool: identities that are rendered once, ahead; 0 renders a new one for every sample.
-    cross: share of the toons that are driven by another toon in the target's pose, see Animator.forward.
-    data: folder of the data set; empty: it is looked for by its name. limit_videos: clips that are used at most.
-    """
-
-    epochs: int = 100
-    steps: int | None = None
-    batch: int = 16
-    repeats: int = 1
+    masks: Literal["found", "taught"] = "found"  # by the paper's losses alone, or shown as clay (see `taught`)
+    epochs: int = 100  # of (identities × repeats) / batch steps
+    steps: int | None = None  # in place of epochs; decay keeps its proportions
+    minutes: float | None = None  # in place of both; the learning rate falls towards that time
+    batch: int = 16  # samples a process
+    repeats: int = 1  # of every identity in an epoch
+    identities: Literal["prefix", "file"] = "prefix"  # the file name up to the first #, or all of it
     lr: float = 2e-4
     beta1: float = 0.5
     beta2: float = 0.9
-    schedule: Literal["step", "cosine"] = "step"
-    decay: tuple[int, ...] = (60, 90)
-    warmup: int = 0
-    lambda_mask: float = 100.0
-    lambda_rec: float = 10.0
-    r_start: float = 1.0
-    h_start: float = 0.0
-    identities: Literal["prefix", "file"] = "prefix"
-    perceptual: Literal["vgg19", "random", "pixels"] = "vgg19"
-    perceptual_layers: tuple[int, ...] = (1, 3, 5)
-    scales: tuple[int, ...] = (1, 2, 4)
-    far: float = 0.0
-    jitter: Literal["driver", "all"] = "driver"
-    flips: Literal["none", "mirror", "time-or-mirror"] = "none"
-    shift: float = 0.0
-    degrade: float = 0.0
-    toons: float = 0.0
-    toon_pool: int = 0
-    cross: float = 0.0
-    stills: float = 0.0
-    stills_dir: str = ""
-    data: str = ""
-    limit_videos: int | None = None
-    ema: float = 0.999
+    schedule: Literal["step", "cosine"] = "step"  # ×0.1 at decay; or level for 0.4 of the run, then a cosine
+    decay: tuple[int, ...] = (60, 90)  # epochs
+    warmup: int = 0  # steps of linear warm-up
+    ema: float = 0.999  # decay of the average of the weights
+    lambda_mask: float = 100.0  # weight of the loss of the masks
+    lambda_rec: float = 10.0  # weight of the loss of c and f
+    lambda_looks: float = 0.0  # taught: weight of the LPIPS of c and f
+    perceptual: Literal["vgg19", "lpips"] = "vgg19"  # found: ImageNet's VGG-19, or the bundled LPIPS and pixels
+    perceptual_layers: tuple[int, ...] = (1, 3, 5)  # ReLUs of VGG-19, counted from 1
+    scales: tuple[int, ...] = (1, 2, 4)  # of the pyramid, as divisors of the side
+    crop: int | None = None  # taught: side that h and LPIPS see; None: half a frame on a CPU, all of it elsewhere
+    jitter: Literal["driver", "all"] = "driver"  # A on the driver only; or the pair shares one, the driver has its own
+    flips: Literal["none", "mirror", "time-or-mirror"] = "none"  # time p .5, else horizontal p .5
+    toons: float = 0.0  # share of the samples that are rendered toons
+    toon_pool: int = 1000  # toons that are rendered, once
+    stills: float = 0.0  # share of single pictures, made to move
+    stills_dir: str = ""  # their folder
+    data: str = ""  # folder of the data set; empty: it is looked for by its name
+    limit_videos: int | None = None  # clips that are used at most
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    compile: bool = False
-    workers: int = 2
+    workers: int = 2  # loader processes of each rank
     seed: int = 0
     log_every: int = 20
     preview_every: int = 500
@@ -152,22 +120,21 @@ MODEL_RANGES = {
     "resolution": (1, 4096),
     "reduction": (1, 64),
     "blocks": (1, 8),
-    "residual_blocks": (1, 64),
-    "width": (2, 1024),
+    "dilations": (1, 64),
+    "mask_blocks": (1, 8),
+    **dict.fromkeys(("width", "mask_width", "refiner_width"), (1, 1024)),
     "max_channels": (2, 8192),
     "temperature": (1e-3, 1e3),
-    "logit_spread": (1e-3, 1e3),
-    "logit_shift": (-10.0, 10.0),
     "scale": (0.05, 2.0),
 }
 TRAIN_RANGES = {
-    **dict.fromkeys(("epochs", "steps", "batch", "repeats", "decay", "limit_videos"), (1, math.inf)),
+    **dict.fromkeys(("epochs", "steps", "batch", "repeats", "decay", "limit_videos", "crop"), (1, math.inf)),
     **dict.fromkeys(("log_every", "preview_every", "save_every"), (1, math.inf)),
-    **dict.fromkeys(("warmup", "toon_pool", "workers"), (0, math.inf)),
-    **dict.fromkeys(("lambda_mask", "lambda_rec", "r_start", "h_start"), (0, math.inf)),
-    **dict.fromkeys(("toons", "stills", "degrade", "cross"), (0, 1)),
-    **dict.fromkeys(("far", "shift"), (0, 0.5)),
+    **dict.fromkeys(("warmup", "workers"), (0, math.inf)),
+    **dict.fromkeys(("minutes", "lambda_mask", "lambda_rec", "lambda_looks"), (0, math.inf)),
+    **dict.fromkeys(("toons", "stills"), (0, 1)),
     **dict.fromkeys(("beta1", "beta2", "ema"), (0, 0.999999)),
+    "toon_pool": (2, math.inf),
     "lr": (1e-8, 1),
     "perceptual_layers": (1, 16),  # VGG-19 has sixteen ReLUs before its classifier
     "scales": (1, 64),
@@ -184,7 +151,7 @@ def check_ranges(config: Any, ranges: dict[str, tuple[float, float]]) -> None:
                 check_range(name, item, low, high)
 
 
-# What a data set of the paper asks for, whatever the preset (METHOD: repeats, identities).
+# What a data set of the paper asks for, whatever the preset.
 DATASETS: dict[str, dict[str, Any]] = {
     "vox": {"repeats": 75},
     "taichi": {"repeats": 150},
@@ -206,18 +173,26 @@ def check_range(name: str, value: float, low: float, high: float) -> None:
 
 
 def check_types(config: Any) -> None:
-    """Raise InputError for a field whose value does not have its declared type.
-
-    Whole numbers pass as float; what is not finite, or too large for 64 bits, is no number.
-    """
-    for name, kind in get_type_hints(type(config)).items():
-        value = getattr(config, name)
+    """Raise InputError for a field whose value does not have its declared type; whole numbers pass as float."""
+    for field in dataclasses.fields(config):
+        value, kind = getattr(config, field.name), get_type_hints(type(config))[field.name]
         if not matches(value, kind):
-            raise InputError(f"{name} = {value!r} is not valid", f"expected {describe(kind)}")
+            raise InputError(f"{field.name} = {value!r} is not valid.", f"Expected {describe(kind)}.")
+
+
+def describe(kind: Any) -> str:
+    """The declared type in words."""
+    inner = get_args(kind)
+    if get_origin(kind) is Literal:
+        return " or ".join(map(repr, inner))
+    if get_origin(kind) is tuple:
+        return f"a list, each {describe(inner[0])}"
+    names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", type(None): "nothing"}
+    return " or ".join(map(describe, inner)) if inner else names[kind]
 
 
 def matches(value: Any, kind: Any) -> bool:
-    """Does a value have the declared type? Understands Literal, unions, tuples and the plain types."""
+    """Does a value have the declared type? Understands Literal, unions, tuples and plain types; numbers are finite."""
     if get_origin(kind) is Literal:
         return value in get_args(kind)
     if get_origin(kind) is tuple:
@@ -226,32 +201,10 @@ def matches(value: Any, kind: Any) -> bool:
         return isinstance(value, tuple) and len(value) == len(items) and all(map(matches, value, items))
     if get_args(kind):
         return any(matches(value, option) for option in get_args(kind))
-    if kind is float:
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        return number and abs(value) <= sys.float_info.max
-    if kind is int:
-        return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= sys.maxsize
+    if kind in (int, float):
+        number = isinstance(value, (int, kind)) and not isinstance(value, bool)
+        return number and abs(value) <= (sys.maxsize if kind is int else sys.float_info.max)
     return isinstance(value, kind)
-
-
-def describe(kind: Any) -> str:
-    """The declared type in words."""
-    if get_origin(kind) is Literal:
-        return " or ".join(repr(option) for option in get_args(kind))
-    if get_origin(kind) is tuple:
-        inner = get_args(kind)
-        count = "" if inner[-1] is Ellipsis else f" of {len(inner)}"
-        return f"a list{count}, each {describe(inner[0])}"
-    if get_args(kind):
-        return " or ".join(describe(option) for option in get_args(kind))
-    names = {
-        int: "a whole number",
-        float: "a number",
-        str: "a text",
-        bool: "true or false",
-        type(None): "nothing",
-    }
-    return names.get(kind, str(kind))
 
 
 # released: the values of the authors' code where they differ from the paper.
@@ -266,13 +219,43 @@ MODEL_PRESETS = {
         threshold_train=100 / 255,
         cuts=(15 / 64, 45 / 64),
     ),
-    "compact": ModelConfig(preset="compact", width=16, max_channels=256),
-    "tiny": ModelConfig(preset="tiny", resolution=64, blocks=2, residual_blocks=2, width=4, max_channels=16),
+    "compact": ModelConfig(
+        preset="compact",
+        width=16,
+        max_channels=256,
+        dilations=(1, 2, 4, 8, 4, 2),
+        mask_width=16,
+        refiner_width=24,
+        mask_blocks=4,
+        mask_skips=True,
+        scale=1.0,
+    ),
+    "tiny": ModelConfig(
+        preset="tiny",
+        resolution=64,
+        blocks=2,
+        dilations=(1, 1),
+        width=4,
+        max_channels=16,
+        mask_width=2,
+        refiner_width=4,
+        mask_blocks=2,
+    ),
 }
 TRAIN_PRESETS = {
     "paper": TrainConfig(),
     "released": TrainConfig(beta2=0.999, jitter="all", flips="time-or-mirror"),
-    "compact": TrainConfig(),
+    "compact": TrainConfig(
+        masks="taught",
+        lr=1e-3,
+        beta2=0.99,
+        schedule="cosine",
+        warmup=150,
+        ema=0.998,
+        lambda_mask=10.0,
+        lambda_looks=10.0,
+        flips="mirror",
+    ),
     "tiny": TrainConfig(),
 }
 
@@ -280,10 +263,8 @@ TRAIN_PRESETS = {
 def preset(name: str) -> tuple[ModelConfig, TrainConfig]:
     """The model and training settings of a named preset; InputError names the known ones."""
     if name not in MODEL_PRESETS:
-        raise InputError(
-            f"unknown preset {name!r}",
-            f"choose one of {', '.join(MODEL_PRESETS)}{nearest(name, MODEL_PRESETS)}",
-        )
+        known = ", ".join(MODEL_PRESETS)
+        raise InputError(f"Unknown preset {name!r}{nearest(name, MODEL_PRESETS)}.", f"Choose one of {known}.")
     return MODEL_PRESETS[name], TRAIN_PRESETS[name]
 
 
@@ -329,22 +310,13 @@ def nearest(name: str, known: Any) -> str:
 def update(config: Any, changes: dict[str, Any], where: str = "the configuration") -> Any:
     """A copy of a configuration with some fields changed; InputError names the nearest known key."""
     if not isinstance(changes, dict):
-        raise InputError(f"{where} is not a table of names and values")
+        raise InputError(f"{where} is not a table of names and values.")
     known = [field.name for field in dataclasses.fields(config)]
     for key in changes:
         if key not in known:
-            hint = nearest(key, known).lstrip("; ") or f"known keys: {', '.join(known)}"
-            raise InputError(f"unknown key {key!r} in {where}", hint)
+            raise InputError(f"Unknown key {key!r} in {where}{nearest(key, known)}.", f"Known are {', '.join(known)}.")
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in changes.items()}
     return dataclasses.replace(config, **values)
-
-
-def is_file(path: Path) -> bool:
-    """Whether there is a file; what cannot be a name, or may not be looked at, is none."""
-    try:
-        return path.is_file()
-    except (OSError, ValueError):
-        return False
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -352,27 +324,18 @@ def read_toml(path: Path) -> dict[str, Any]:
 
     path: a TOML file, or the name of a bundled recipe. Raises InputError for anything else.
     """
-    bundled = Path(__file__).parent / "recipes" / f"{path.name}.toml"
-    if path.name == str(path) and is_file(bundled) and not path.exists():
-        path = bundled
-    if not is_file(path):
-        known = ", ".join(sorted(recipe.stem for recipe in bundled.parent.glob("*.toml")))
-        raise InputError(f"{path} is not a file", f"--config takes a TOML file or a bundled recipe ({known})")
-    if path.stat().st_size > MAX_CONFIG_BYTES:
-        raise InputError(f"{path} is larger than {MAX_CONFIG_BYTES} bytes", "a configuration is a short text file")
+    bundled = {recipe.stem: recipe for recipe in (Path(__file__).parent / "recipes").glob("*.toml")}
+    if not path.exists() and str(path) not in bundled:
+        raise InputError(f"{path} does not exist.", f"Give a TOML file or a bundled recipe: {', '.join(bundled)}.")
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError, OSError) as error:  # also bad UTF-8, endless digits, deep nesting
-        raise InputError(f"{path} is not a readable TOML file: {error}") from error
+        content = tomllib.loads(read_text(path if path.exists() else bundled[str(path)], MAX_CONFIG_BYTES))
+    except (ValueError, RecursionError) as error:  # also endless digits, deep nesting
+        raise InputError(f"{path} is not a readable TOML file: {error}.") from error
     for key, value in content.items():
-        if key not in ("preset", "dataset", "model", "train"):
-            hint = nearest(key, ("preset", "dataset", "model", "train")).lstrip("; ")
-            raise InputError(f"unknown key {key!r} in {path}", hint or "known: preset, dataset, [model], [train]")
-        if not isinstance(value, dict if key in ("model", "train") else str):
-            raise InputError(
-                f"{key!r} in {path} has the wrong form",
-                "preset and dataset are texts, model and train sections",
-            )
+        if key not in KEYS:
+            raise InputError(f"Unknown key {key!r} in {path}{nearest(key, KEYS)}.", f"Known are {', '.join(KEYS)}.")
+        if not isinstance(value, KEYS[key]):
+            raise InputError(f"{key!r} in {path} has the wrong form.", "Model and train are sections, others texts.")
     return content
 
 

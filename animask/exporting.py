@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from animask.errors import InputError, MissingError
+from animask.files import replacing
 from animask.fusion import fuse
 from animask.model import Animator
-from animask.partials import clean_partials, partial_path
-from animask.weights import find_weights, load_model, read_metadata
+from animask.weights import find_weights, load_model
 
 NEEDED = ("onnx", "onnxscript")
 MOST_FRAMES = 4096  # of one call: the exporter wants a limit
@@ -38,24 +38,14 @@ def export_onnx(weights: str, output: Path) -> None:
     exporter of PyTorch needs, are not there.
     """
     if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
-        raise MissingError(f"{' and '.join(missing)} cannot be imported", "pip install 'animask[onnx]'")
+        raise MissingError(f"{' and '.join(missing)} cannot be imported", "in the checkout: pip install '.[onnx]'")
     if output.suffix.lower() != ".onnx":
         raise InputError(f"{output} does not end in .onnx", "choose a name such as model.onnx")
-    if output.exists():
-        raise InputError(f"{output} exists already", "choose another name, or remove it first")
-    if not output.parent.is_dir():
-        raise InputError(f"there is no folder {output.parent}", "make it first")
-    model = load_model(weights)
-    graph = to_graph(fuse(model))
-    for key, value in read_metadata(find_weights(weights)).items():
-        graph.model.metadata_props[key] = value
-    clean_partials(output.parent)
-    partial = partial_path(output)
-    try:
-        graph.save(partial)
-        partial.rename(output)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(output, overwrite=False) as temporary:
+        found = find_weights(weights)
+        graph = to_graph(fuse(load_model(found)))
+        graph.model.metadata_props.update(found.metadata)
+        graph.save(temporary)
 
 
 def to_graph(model: Animator) -> torch.onnx.ONNXProgram:

@@ -1,44 +1,69 @@
-"""Faces: where they are in a picture, and the fixed square around the head in a picture or a clip.
+"""Faces: where they are in a picture, their mesh of 468 points, the person around them, and their clay.
 
-The detector is OpenCV's own cascade data (Viola and Jones, 2001; Lienhart and Maydt, 2002), which needs no
-network and no download, or YuNet (Wu et al., 2023) where its ONNX file is given. Heads are upright.
+Four networks of MediaPipe (Apache-2.0; they come with the package) do it, run by OpenCV: BlazeFace's short-range
+detector, the face mesh, the iris network and the selfie segmentation.
 """
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Sequence
+from functools import cache
+from importlib import resources
+from math import atan2, ceil, cos, sin
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
-import cv2.data
 import numpy as np
 
-from animask.errors import InputError, MissingError
+from animask.errors import MissingError
 
-# Measured with `find_faces` on talking-face clips of 112 people (one clip a person, two frames a second, the
-# median box of each clip): the frame's side is 1.89 face sizes (quartiles 1.73 and 2.09; of the 18 people of
-# the test split 1.77), and its centre lies 0.03 face sizes below the face's.
-FRAME_FACTOR = 1.9
-FRAME_SHIFT = 0.03
-HEAD_FACTOR = 1.6  # head and hair, which must not leave the square while the head moves
-WORKING_SIDE = 640  # pixels of the longer side that the detectors see
-SMALLEST_FACE = 24  # pixels in the working picture; the cascades were trained on 20
-STEP = 1.1  # from one tried size of face to the next
-YUNET_SCORE = 0.7
-SAME_FACE = 1.0  # face sizes that a face may move from one sampled frame to another
-SAME_SIZE = 1.6  # largest ratio of two sizes of the same face
+# Pixels that each network sees, and its outputs.
+DETECTOR, MESH, IRIS, PERSON = "face_detection_short_range", "face_landmark", "iris_landmark", "selfie_segmentation"
+SIDES = {DETECTOR: 128, MESH: 192, IRIS: 64, PERSON: 256}
+OUTPUTS = {
+    DETECTOR: ("classificators", "regressors"),
+    MESH: ("conv2d_31", "conv2d_21"),
+    IRIS: ("output_eyes_contours_and_brows", "output_iris"),
+    PERSON: ("activation_10",),
+}
+POINTS = 468  # of the mesh
+SCORE = 0.4  # of the detector, below which nothing is looked at
+PRESENCE = 0.95  # of the mesh, below which there is no face
+SAME = 0.4  # two boxes that share so much of the smaller one are one face
+SMALLEST_TILE = 160  # pixels; the detector wants faces of a fifth of what it sees
+PARTS = (1, 2, 4, 8)  # of the longer side that tiles take
+CLOSER = 2.5  # sides of the square in which a candidate is looked at again, in sides of the candidate
+DARK, LIGHT = 96.0, 200.0  # brightest twentieth of a picture that is brightened, and what it becomes
+MARGIN = 1.5  # sides of the square that the mesh sees, in sides of the face
+ROUNDS = 2  # of the mesh, each in the square of the one before
+CORNERS_OF_EYES = [33, 263]  # of the mesh
 
-# Tried in turn until one finds a face: data file, votes of neighbouring windows, also on the mirror image.
-CASCADES = (
-    ("haarcascade_frontalface_alt2.xml", 3, False),
-    ("haarcascade_profileface.xml", 3, True),
-    ("haarcascade_frontalface_default.xml", 6, False),
+# Of clay: greys and sizes. The greys are those of the toons' clay, which is what the masks of the bundled weights are
+# taught: the shape, the pose and the expression of a head without its appearance.
+FINE = 256  # pixels of the canvas, which is averaged down
+BITS = 4  # of the fraction of a pixel, where polygons are drawn
+BODY, SKIN, BROW, EYE, PUPIL, LID, LIPS, MOUTH = 68, 195, 25, 235, 25, 60, 110, 45
+LIT_FROM = np.array([0.0, -0.3, -0.95]) / np.hypot(0.3, 0.95)
+CONTRAST, LEVEL, BRIGHTEST = 0.75, 0.82, 0.18  # how much of the light a face has: above the level it is saturated
+BLUR = 3  # pixels that hide the edges of the triangles
+LID_WIDTH = 1
+UNROLL = 0.75  # how much further out a point is put for each width of the face that it lies behind the nose
+EYE_MARGIN = 2.3  # sides of the square that the iris network sees, in widths of the eye
+
+# Points of the mesh, by its numbers; those of one side mirror those of the other.
+BROWS = (
+    (70, 63, 105, 66, 107, 55, 65, 52, 53, 46),
+    (300, 293, 334, 296, 336, 285, 295, 282, 283, 276),
 )
-_thread = threading.local()  # detectors keep state: every thread has its own
+EYES = ((33, 133), (263, 362))  # outer and inner corner
+OUTER_LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
+INNER_LIPS = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191)
+
+local = threading.local()  # networks keep state: every thread has its own
 
 
 class Box(NamedTuple):
-    """A face, from the middle of the forehead to the chin: left, top, width, height in pixels."""
+    """A face, from the forehead to the chin: left, top, width, height in pixels of the picture."""
 
     x: int
     y: int
@@ -51,139 +76,279 @@ class Box(NamedTuple):
         return max(self.width, self.height)
 
 
-def find_faces(image: np.ndarray, yunet: Path | None = None) -> list[Box]:
-    """The upright faces of an RGB uint8 (H, W, 3) image, largest first; an empty list where there is none.
+class Face(NamedTuple):
+    """A face that was found: its box, a score in [0, 1], and its mesh (468, 3) float32.
 
-    yunet: the ONNX file of YuNet, which then does the work; without it, OpenCV's cascades: frontal faces, and
-    only where there are none, turned ones. Raises MissingError where the file is not there and InputError
-    where it is not a face detector.
+    x and y of the mesh are pixels of the picture, z likewise: smaller is nearer.
     """
-    height, width = image.shape[:2]
-    scale = min(1.0, WORKING_SIDE / max(height, width))
-    if scale < 1:
-        size = max(1, round(width * scale)), max(1, round(height * scale))
-        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    found = _find_by_cascades(image) if yunet is None else _find_by_yunet(image, Path(yunet))
-    boxes = [Box(*(round(float(value) / scale) for value in box)) for box in found]
-    return sorted(boxes, key=lambda box: box.width * box.height, reverse=True)
+
+    box: Box
+    score: float
+    mesh: np.ndarray
 
 
-def face_square(box: Box, height: int, width: int) -> tuple[int, int, int]:
-    """The square (x, y, size) around the head, as training clips are cut, inside the height × width picture.
+def find_faces(picture: np.ndarray) -> list[Face]:
+    """The faces of an RGB uint8 (H, W, 3) picture with their meshes, largest first; an empty list where there is none.
 
-    FRAME_FACTOR times the face, FRAME_SHIFT lower; moved, and only then made smaller, where it would reach
-    out of the picture.
+    They are looked for in the whole picture and in tiles of half its longer side; where there is none, in smaller
+    ones, too. Heads may be tilted by 75 degrees.
     """
-    return _enclose([box], height, width)
-
-
-def join_faces(found: Iterable[list[Box]], height: int, width: int) -> tuple[int, int, int] | None:
-    """One square (x, y, size) for a clip from the faces of its sampled frames; None where there are none.
-
-    The face with the largest sum of sizes over the frames is followed: missed frames, false detections and
-    other people do not move the square. It is as large as `face_square` of the median face, or larger, so
-    that the head is inside wherever it moves, as far as the picture goes.
-    """
-    tracks = _follow(found)
-    if not tracks:
-        return None
-    return _enclose(max(tracks, key=lambda track: sum(box.size for box in track)), height, width)
-
-
-def _find_by_cascades(image: np.ndarray) -> list[tuple[int, int, int, int]]:
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    found: list[tuple[int, int, int, int]] = []
-    for name, votes, mirrored in CASCADES:
-        found = _scan(name, votes, grey)
-        if mirrored:
-            turned = _scan(name, votes, np.ascontiguousarray(grey[:, ::-1]))
-            found += [(grey.shape[1] - x - width, y, width, height) for x, y, width, height in turned]
-            found = _suppress(found)
-        if found:
-            break
+    picture = brighten(picture)
+    longer = max(picture.shape[:2])
+    sides = [longer // n for n in PARTS if n == 1 or longer // n >= SMALLEST_TILE]
+    found = fit_faces(picture, np.concatenate([find_candidates(picture, side) for side in sides[:2]]))
+    for side in sides[2:]:
+        found = found or fit_faces(picture, find_candidates(picture, side))
     return found
 
 
-def _scan(name: str, votes: int, grey: np.ndarray) -> list[tuple[int, int, int, int]]:
-    """Where one cascade fires in a grey picture."""
-    cascades = _thread.__dict__
-    if name not in cascades:
-        cascades[name] = cv2.CascadeClassifier(str(Path(cv2.data.haarcascades) / name))
-    smallest = SMALLEST_FACE, SMALLEST_FACE
-    boxes = cascades[name].detectMultiScale(grey, STEP, votes, minSize=smallest)
-    return [(int(x), int(y), int(width), int(height)) for x, y, width, height in boxes]
+def brighten(picture: np.ndarray) -> np.ndarray:
+    """A dark picture as bright as others are; a bright one as it is."""
+    every = max(1, max(picture.shape[:2]) // 256)
+    bright = float(np.percentile(picture[::every, ::every], 95))
+    return picture if bright >= DARK else cv2.convertScaleAbs(picture, alpha=LIGHT / max(bright, 16.0))
 
 
-def _find_by_yunet(image: np.ndarray, path: Path) -> list[tuple[float, float, float, float]]:
+def find_candidates(picture: np.ndarray, side: int) -> np.ndarray:
+    """Candidates as of `detect`, in pixels, in tiles of a side that cover the picture and overlap by half."""
+    height, width = picture.shape[:2]
+    rows = []
+    for y in starts(height, side):
+        for x in starts(width, side):
+            rows.append(detect(picture, (x, y, side)))
+    return np.concatenate(rows)
+
+
+def starts(length: int, side: int) -> list[int]:
+    """Where tiles begin that cover a length and overlap by half or more; one in the middle where it is shorter."""
+    if length <= side:
+        return [(length - side) // 2]
+    count = ceil(2 * (length - side) / side) + 1
+    return [round(place) for place in np.linspace(0, length - side, count)]
+
+
+def cut(picture: np.ndarray, square: tuple[int, int, int]) -> np.ndarray:
+    """The square (x, y, size) of a picture, grey where it reaches beyond."""
+    x, y, side = square
+    tile = picture[max(0, y) : y + side, max(0, x) : x + side]
+    top, left = max(0, -y), max(0, -x)
+    bottom, right = side - top - tile.shape[0], side - left - tile.shape[1]
+    return cv2.copyMakeBorder(tile, top, bottom, left, right, cv2.BORDER_CONSTANT, value=(128, 128, 128))
+
+
+def cut_turned(
+    picture: np.ndarray, centre: Sequence[float] | np.ndarray, side: float, angle: float, pixels: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The square of a picture around a centre whose x axis lies at an angle, in `pixels`², and the (2, 3) way back.
+
+    What lies beyond the picture continues its edge.
+    """
+    finer = max(1, round(side / pixels))  # sampled so, then averaged
+    scale = side / pixels
+    turn = scale * np.array([[cos(angle), -sin(angle)], [sin(angle), cos(angle)]])
+
+    def way_back(turn: np.ndarray, count: int) -> np.ndarray:
+        return np.column_stack([turn, np.array(centre) - turn.sum(1) * (count - 1) / 2])
+
+    seen = cv2.warpAffine(
+        picture,
+        way_back(turn / finer, pixels * finer),
+        (pixels * finer, pixels * finer),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    return cv2.resize(seen, (pixels, pixels), interpolation=cv2.INTER_AREA), way_back(turn, pixels)
+
+
+def network_path(name: str) -> Path:
+    """The file of a bundled network; MissingError if it is not there."""
+    path = Path(str(resources.files("animask"))) / "weights" / f"{name}.tflite"
     if not path.is_file():
-        raise MissingError(f"The face detector {path} is not there.", "Get it: `animask weights pull yunet`.")
-    height, width = image.shape[:2]
-    detectors = _thread.__dict__
-    try:
-        if str(path) not in detectors:
-            detectors[str(path)] = cv2.FaceDetectorYN.create(str(path), "", (width, height), YUNET_SCORE)
-        detectors[str(path)].setInputSize((width, height))
-        rows = detectors[str(path)].detect(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1]
-    except cv2.error:
-        raise InputError(f"{path} is not the face detector YuNet.", "Get it: `animask weights pull yunet`.") from None
-    return [] if rows is None else [tuple(row[:4]) for row in rows]
+        raise MissingError(f"the face network {path.name} is not in {path.parent}", "install animask again")
+    return path
 
 
-def _suppress(boxes: list[tuple[int, int, int, int]]) -> list[tuple[int, int, int, int]]:
-    """Keep the largest of boxes that overlap by more than a third of the smaller one."""
-    kept: list[tuple[int, int, int, int]] = []
-    for box in sorted(boxes, key=lambda box: box[2] * box[3], reverse=True):
-        if all(_overlap(box, other) <= 1 / 3 for other in kept):
-            kept.append(box)
+def run_network(name: str, picture: np.ndarray, low: float = 0.0) -> list[np.ndarray]:
+    """What a network says of an RGB uint8 picture of its size, seen in [low, 1]: its outputs, flat, float32."""
+    networks = local.__dict__
+    if name not in networks:
+        networks[name] = cv2.dnn.readNetFromTFLite(str(network_path(name)))
+    seen = picture.astype(np.float32) * ((1 - low) / 255) + low
+    networks[name].setInput(np.ascontiguousarray(seen.transpose(2, 0, 1))[None])
+    return [np.array(output).ravel() for output in networks[name].forward(OUTPUTS[name])]
+
+
+def make_anchors() -> np.ndarray:
+    """Centres of the detector's 896 anchors in [0, 1]: two at each of 16×16 places, six at each of 8×8."""
+    grids = []
+    for cells, each in ((16, 2), (8, 6)):
+        y, x = np.mgrid[:cells, :cells]
+        grids.append(np.repeat(np.stack([x, y], -1).reshape(-1, 2), each, axis=0) / cells + 0.5 / cells)
+    return np.concatenate(grids)
+
+
+ANCHORS = make_anchors()
+
+
+def detect(picture: np.ndarray, square: tuple[int, int, int]) -> np.ndarray:
+    """Candidates (N, 8) in a square (x, y, size): score, and in pixels of the picture x, y, side, x, y of two eyes."""
+    tile, side = cut(picture, square), SIDES[DETECTOR]
+    way = cv2.INTER_AREA if len(tile) > side else cv2.INTER_LINEAR
+    logits, values = run_network(DETECTOR, cv2.resize(tile, (side, side), interpolation=way), -1.0)
+    scores = 1 / (1 + np.exp(-np.clip(logits, -50, 50)))
+    likely = scores >= SCORE
+    origin, values = ANCHORS[likely] * len(tile) + square[:2], values.reshape(-1, 16)[likely] * (len(tile) / side)
+    places = [scores[likely, None], origin + values[:, :2], values[:, 2:4].max(1, keepdims=True)]
+    return np.concatenate([*places, origin + values[:, 4:6], origin + values[:, 6:8]], 1)
+
+
+def look_closer(picture: np.ndarray, row: np.ndarray) -> np.ndarray | None:
+    """A candidate as it is found in a square of its own, or None: in a tile small faces are found roughly."""
+    side = max(16, round(CLOSER * row[3]))
+    found = detect(picture, (round(row[1] - side / 2), round(row[2] - side / 2), side))
+    near = found[np.hypot(*(found[:, 1:3] - row[1:3]).T) < row[3]]
+    return near[near[:, 0].argmax()] if len(near) else None
+
+
+def fit_faces(picture: np.ndarray, rows: np.ndarray) -> list[Face]:
+    """The faces among candidates, the largest first, each once."""
+    rows = rows[np.argsort(-rows[:, 0], kind="stable")]
+    corners = rows[:, 1:3] - rows[:, 3:4] / 2
+    alone = distinct(np.column_stack([corners, rows[:, 3], rows[:, 3]]))
+    closer = [row for n in alone if (row := look_closer(picture, rows[n])) is not None]
+    faces = [face for row in closer if (face := fit_face(picture, row))]
+    faces.sort(key=lambda face: face.box.width * face.box.height, reverse=True)
+    return [faces[n] for n in distinct(np.array([face.box for face in faces]).reshape(-1, 4))]
+
+
+def distinct(boxes: np.ndarray) -> list[int]:
+    """Of boxes (left, top, width, height) the numbers of those that are not the same face as one before."""
+    kept: list[int] = []
+    for n, box in enumerate(boxes):
+        others = boxes[kept]
+        ends = np.minimum(box[:2] + box[2:], others[:, :2] + others[:, 2:])
+        shared = np.maximum(ends - np.maximum(box[:2], others[:, :2]), 0).prod(1)
+        if (shared <= SAME * np.minimum(box[2:].prod(), others[:, 2:].prod(1))).all():
+            kept.append(n)
     return kept
 
 
-def _overlap(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> float:
-    width = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
-    height = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
-    return max(0, width) * max(0, height) / min(a[2] * a[3], b[2] * b[3])
+def fit_face(picture: np.ndarray, row: np.ndarray) -> Face | None:
+    """The face of a candidate with its mesh, or None where the mesh finds none."""
+    centre, side, eyes = row[1:3], float(row[3]), row[4:8].reshape(2, 2)
+    for _ in range(ROUNDS):
+        angle = atan2(*(eyes[1] - eyes[0])[::-1])
+        seen, back = cut_turned(picture, centre, MARGIN * side, angle, SIDES[MESH])
+        logit, points = run_network(MESH, seen)
+        if logit[0] < np.log(PRESENCE / (1 - PRESENCE)):
+            return None
+        scale, points = MARGIN * side / SIDES[MESH], points.reshape(POINTS, 3)
+        flat = points[:, :2] - 0.5  # the network counts from the edge of the first pixel, OpenCV from its centre
+        mesh = np.column_stack([flat @ back[:, :2].T + back[:, 2], points[:, 2] * scale]).astype(np.float32)
+        centre = back @ [*(flat.min(0) + flat.max(0)) / 2, 1]
+        side = scale * float(np.ptp(flat, 0).max())
+        eyes = mesh[CORNERS_OF_EYES, :2]
+    box = Box(*cv2.boundingRect(np.ascontiguousarray(mesh[:, :2])))
+    return Face(box, float(1 / (1 + np.exp(-logit[0]))), mesh)
 
 
-def _follow(found: Iterable[list[Box]]) -> list[list[Box]]:
-    """Faces of successive frames, sorted into tracks of one face each; a track takes one box of a frame."""
-    tracks: list[list[Box]] = []
-    for boxes in found:
-        free = list(tracks)
-        for box in boxes:
-            near = min(free, key=lambda track: _distance(box, track), default=None)
-            if near is None or _distance(box, near) > SAME_FACE:
-                tracks.append([box])
-                continue
-            near.append(box)
-            free = [track for track in free if track is not near]
-    return tracks
+def person_mask(picture: np.ndarray) -> np.ndarray:
+    """How likely each pixel of an RGB uint8 (H, W, 3) picture belongs to a person: float32 (H, W) in [0, 1]."""
+    side = SIDES[PERSON]
+    small = cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA)
+    mask = run_network(PERSON, small)[0].reshape(side, side)
+    return cv2.resize(mask, picture.shape[1::-1], interpolation=cv2.INTER_LINEAR)
 
 
-def _distance(box: Box, track: list[Box]) -> float:
-    """Face sizes between a box and the nearest box of a track; infinite where none is of a like size."""
-    x, y, width, height = np.array(track, float).T
-    size = np.maximum(width, height)
-    away = np.hypot(x + width / 2 - box.x - box.width / 2, y + height / 2 - box.y - box.height / 2)
-    alike = np.maximum(size, box.size) <= SAME_SIZE * np.minimum(size, box.size)
-    return float(np.where(alike, away / np.minimum(size, box.size), np.inf).min())
+# clay
 
 
-def _enclose(track: list[Box], height: int, width: int) -> tuple[int, int, int]:
-    """The square of a clip in which one face takes these boxes."""
-    x, y, w, h = np.array(track, float).T
-    size = np.maximum(w, h)
-    reach = HEAD_FACTOR / 2 * size
-    left, right = (x + w / 2 - reach).min(), (x + w / 2 + reach).max()
-    top, bottom = (y + h / 2 - reach).min(), (y + h / 2 + reach).max()
-    side = max(right - left, bottom - top, FRAME_FACTOR * np.median(size))
-    # Lower by the shift, as far as the head stays inside.
-    shift = min(FRAME_SHIFT * np.median(size), (side - (bottom - top)) / 2)
-    return fit_square((left + right) / 2, (top + bottom) / 2 + shift, side, height, width)
+def paint_clay(picture: np.ndarray, size: int = 64) -> np.ndarray | None:
+    """The clay of the largest face in a square RGB uint8 (H, H, 3) picture: uint8 (size, size), None without a face.
+
+    The person is flat, the face lit from above, eyes look where they look, and the background is black.
+    """
+    picture = cv2.resize(picture, (FINE, FINE), interpolation=cv2.INTER_AREA)
+    faces = find_faces(picture)
+    if not faces:
+        return None
+    canvas = np.rint(person_mask(picture) * BODY).astype(np.uint8)
+    mesh = faces[0].mesh
+    paint_skin(canvas, mesh)
+    for brow in BROWS:
+        fill(canvas, mesh[list(brow), :2], BROW)
+    for outer, inner in EYES:
+        paint_eye(canvas, *find_eye(picture, mesh[outer, :2], mesh[inner, :2]))
+    fill(canvas, mesh[list(OUTER_LIPS), :2], LIPS)
+    fill(canvas, mesh[list(INNER_LIPS), :2], MOUTH)
+    return cv2.resize(canvas, (size, size), interpolation=cv2.INTER_AREA)
 
 
-def fit_square(centre_x: float, centre_y: float, side: float, height: int, width: int) -> tuple[int, int, int]:
-    """The square (x, y, size) around a centre, moved into a height × width picture, and no larger than it."""
-    size = max(1, min(round(side), height, width))
-    x = min(max(round(centre_x - size / 2), 0), width - size)
-    y = min(max(round(centre_y - size / 2), 0), height - size)
-    return x, y, size
+@cache
+def list_triangles() -> np.ndarray:
+    """The triangles (N, 3) between the points of the mesh, their corners in such an order that normals point outwards.
+
+    They are Delaunay's, of the face that the network sees in nothing, which is frontal; the cheeks are unrolled.
+    """
+    side = SIDES[MESH]
+    mesh = run_network(MESH, np.zeros((side, side, 3), np.uint8))[1].reshape(-1, 3)
+    depth = (mesh[:, 2:] - mesh[:, 2].min()) / np.ptp(mesh[:, 0])
+    flat = (mesh[:, :2] - mesh[:, :2].mean(0)) * (1 + UNROLL * depth) + 2 * side
+    division = cv2.Subdiv2D((0, 0, 4 * side, 4 * side))
+    numbers = {division.insert(place): n for n, place in enumerate(flat.tolist())}
+    corners = np.array(division.getTriangleList()).reshape(-1, 3, 2)
+    corners = corners[((corners > flat.min() - 1) & (corners < flat.max() + 1)).all((1, 2))]  # the rest reaches outside
+    triangles = np.array([[numbers[division.findNearest(place)[0]] for place in three] for three in corners.tolist()])
+    (ax, ay), (bx, by) = np.moveaxis(np.diff(flat[triangles], axis=1), 0, -1)
+    return np.where((ax * by > ay * bx)[:, None], triangles[:, ::-1], triangles)
+
+
+def paint_skin(canvas: np.ndarray, mesh: np.ndarray) -> None:
+    """Paint the triangles of a mesh, lit, the far ones first."""
+    corners = mesh[list_triangles()]
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    lit = normals @ LIT_FROM / np.maximum(np.linalg.norm(normals, axis=1), 1e-9)
+    greys = SKIN * np.exp(CONTRAST * np.minimum(lit - LEVEL, BRIGHTEST))
+    places = to_fixed(corners[:, :, :2])
+    for n in np.argsort(-corners[:, :, 2].mean(1), kind="stable"):
+        cv2.fillConvexPoly(canvas, places[n], float(greys[n]), cv2.LINE_8, BITS)
+    canvas[:] = cv2.GaussianBlur(canvas, (BLUR, BLUR), 0)
+
+
+def to_fixed(places: np.ndarray) -> np.ndarray:
+    """Places in pixels as OpenCV draws them with BITS of a fraction."""
+    return np.rint(places * 2**BITS).astype(np.int32)
+
+
+def fill(canvas: np.ndarray, polygon: np.ndarray, grey: float) -> None:
+    """Fill a polygon (N, 2)."""
+    cv2.fillPoly(canvas, [to_fixed(polygon)], grey, cv2.LINE_8, BITS)
+
+
+def find_eye(picture: np.ndarray, outer: np.ndarray, inner: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The eye between two corners: its lids (16, 2), the lower one first, from outside, and its iris (5, 2).
+
+    The iris begins with its centre. The network knows the eyes of one side; the other is shown to it in the mirror.
+    """
+    mirrored = outer[0] > inner[0]
+    across = (outer - inner) if mirrored else (inner - outer)
+    side, angle = EYE_MARGIN * float(np.hypot(*across)), float(np.arctan2(across[1], across[0]))
+    seen, back = cut_turned(picture, (outer + inner) / 2, side, angle, SIDES[IRIS])
+    contour, iris = run_network(IRIS, np.ascontiguousarray(seen[:, ::-1]) if mirrored else seen)
+    points = np.concatenate([contour.reshape(-1, 3)[:16, :2], iris.reshape(-1, 3)[:, :2]])
+    if mirrored:
+        points[:, 0] = SIDES[IRIS] - points[:, 0]
+    points = (points - 0.5) @ back[:, :2].T + back[:, 2]
+    return np.concatenate([points[:9], points[15:8:-1]]), points[16:]
+
+
+def paint_eye(canvas: np.ndarray, lids: np.ndarray, iris: np.ndarray) -> None:
+    """Paint an eye with its iris as far as the lids show it, and a line along the upper lid."""
+    eye = np.zeros_like(canvas)
+    fill(eye, lids, EYE)
+    radius = np.hypot(*(iris[1:] - iris[0]).T).mean()
+    x, y, wide = to_fixed(np.array([*iris[0], radius])).tolist()
+    ball = cv2.circle(eye.copy(), (x, y), wide, PUPIL, cv2.FILLED, cv2.LINE_8, BITS)
+    canvas[eye > 0] = ball[eye > 0]
+    upper = np.concatenate([lids[8:], lids[:1]])
+    cv2.polylines(canvas, [to_fixed(upper)], False, LID, LID_WIDTH, cv2.LINE_8, BITS)

@@ -37,14 +37,14 @@ def fuse(model: Animator) -> Animator:
     """
     fast: Any = copy.deepcopy(model).eval().requires_grad_(False)
     full, small = model.config.resolution, model.config.mask_size
-    fast.m.head, fast.m.norm = fold(fast.m.head, fast.m.norm), nn.Identity()
     fast.l.first, fast.l.norm = fold(fast.l.first, fast.l.norm), nn.Identity()
     for block in fast.l.residual:
         block.conv1, block.norm2 = fold(block.conv1, block.norm2), nn.Identity()
     fuse_decoder(fast.l.decoder, small)
-    for network, side in ((fast.m, small), (fast.r, small), (fast.h, full)):
+    mask_blocks, blocks = model.config.mask_blocks, model.config.blocks
+    for network, side in ((fast.m, small >> mask_blocks), (fast.r, small >> mask_blocks), (fast.h, full >> blocks)):
         fuse_encoder(network.body.encoder)
-        fuse_decoder(network.body.decoder, side >> model.config.blocks)
+        fuse_decoder(network.body.decoder, side)
     for network, side in ((fast.m, small), (fast.r, small), (fast.l, full), (fast.h, full)):
         network.head = SpreadConv(network.head, side)
         network.register_forward_pre_hook(arrange)

@@ -33,12 +33,12 @@ def decoding_block(inputs: int, outputs: int) -> nn.Sequential:
 class ResidualBlock(nn.Module):
     """BatchNorm - ReLU - conv3×3 - BatchNorm - ReLU - conv3×3, plus the input; shape unchanged."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, dilation: int = 1) -> None:
         super().__init__()
         self.norm1 = nn.BatchNorm2d(channels)
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=dilation, dilation=dilation)
         self.norm2 = nn.BatchNorm2d(channels)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=dilation, dilation=dilation)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.conv1(torch.relu(self.norm1(x)))
@@ -52,35 +52,21 @@ def channels(width: int, blocks: int, limit: int) -> list[int]:
 
 
 class EncoderDecoder(nn.Module):
-    """Encoder, mirrored decoder without skips: (B, inputs, H, W) to (B, width, H, W); used by m and r."""
+    """Encoder and mirrored decoder: (B, inputs, H, W) to (B, self.outputs, H, W).
 
-    def __init__(self, inputs: int, width: int, blocks: int, limit: int, order: str) -> None:
-        super().__init__()
-        sizes = channels(width, blocks, limit)
-        down = [inputs, *sizes[1:]]
-        self.encoder = nn.Sequential(*(encoding_block(a, b, order) for a, b in pairwise(down)))
-        up = sizes[::-1]
-        self.decoder = nn.Sequential(*(decoding_block(a, b) for a, b in pairwise(up)))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.decoder(self.encoder(x))
-
-
-class UNet(nn.Module):
-    """The same encoder and decoder with skip connections: (B, inputs, H, W) to (B, width + inputs, H, W).
-
-    paper: skips "from each of the encoding layers"; here: the input itself is skipped to the end as well,
-    because the first-order model's hourglass, which the paper follows, does so (37.64 M parameters need it).
+    skips: connections "from each of the encoding layers" to the decoder, as h has them; outputs is then width + inputs.
+    paper: skips from the layers; here: the input itself is skipped to the end as well, because the first-order model's
+    hourglass, which the paper follows, does so (the 37.64 M parameters of h need it).
     """
 
-    def __init__(self, inputs: int, width: int, blocks: int, limit: int, order: str) -> None:
+    def __init__(self, inputs: int, width: int, blocks: int, limit: int, order: str, skips: bool) -> None:
         super().__init__()
         sizes = channels(width, blocks, limit)
-        down = [inputs, *sizes[1:]]
+        down, up = [inputs, *sizes[1:]], sizes[::-1]
+        joined = [0, *up[1:-1]] if skips else [0] * blocks  # channels that join the input of each decoding block
+        self.skips, self.outputs = skips, width + inputs if skips else width
         self.encoder = nn.ModuleList(encoding_block(a, b, order) for a, b in pairwise(down))
-        up = sizes[::-1]
-        skips = [0, *up[1:-1]]  # channels that join the input of each decoding block
-        self.decoder = nn.ModuleList(decoding_block(up[i] + skips[i], up[i + 1]) for i in range(blocks))
+        self.decoder = nn.ModuleList(decoding_block(up[i] + joined[i], up[i + 1]) for i in range(blocks))
 
     def forward(self, x: Tensor) -> Tensor:
         kept = [x]
@@ -88,5 +74,5 @@ class UNet(nn.Module):
             kept.append(block(kept[-1]))
         y = kept.pop()
         for block in self.decoder:
-            y = torch.cat((block(y), kept.pop()), dim=1)
+            y = torch.cat((block(y), kept.pop()), dim=1) if self.skips else block(y)
         return y

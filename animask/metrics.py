@@ -1,15 +1,12 @@
 """The paper's metrics (section 4), one pure function each, and one of our own: `identity_leak`.
 
 Every function takes the output, then the truth, and returns one value for each frame, float32 `(B,)`.
-NaN means one thing only: the metric skips this frame, because what it compares was not found there.
-(Frames with NaN pixels raise.) So over a data set, with the values of all frames of all videos joined:
-
-    score = values.nanmean()            # every used frame weighs the same; NaN when all were skipped
-    skipped = values.isnan().sum()      # the rest were used
+NaN means that the metric skips this frame, because what it compares was not found there: over a data set the score is
+`values.nanmean()`, with the values of all frames joined.
 
 Frames are float `(B, 3, H, W)` in [0, 1]; key points `KeyPoints`; embeddings float `(B, E)`. Where a detector
 found nothing in a frame, `visible` is all False and the embedding a row of NaN.
-Sizes that do not agree, wrong types and frames outside [0, 1] raise ValueError: none may pass unseen.
+Sizes that do not agree and frames outside [0, 1], or with NaN, raise ValueError: none may pass for a skipped one.
 """
 
 from typing import NamedTuple
@@ -17,8 +14,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-_WINDOW, _SIGMA = 11, 1.5  # of ssim: pixels
-_C1, _C2 = 0.01**2, 0.03**2
+WINDOW, SIGMA = 11, 1.5  # of ssim: pixels
+C1, C2 = 0.01**2, 0.03**2
 
 
 class KeyPoints(NamedTuple):
@@ -31,21 +28,19 @@ class KeyPoints(NamedTuple):
 def l1(output: Tensor, truth: Tensor) -> Tensor:
     """L1 distance: mean |output - truth| over C, H, W. Frames to `(B,)`, none skipped.
 
-    Range [0, 1], lower is better, 0 for equal frames.
-    Source: the paper, section 4; the same in FOMM's reconstruction script.
+    Range [0, 1], lower is better. Source: the paper, section 4; the same in FOMM's reconstruction script.
     """
-    output, truth = _frames(output, truth)
+    output, truth = check_frames(output, truth)
     return (output - truth).abs().mean(dim=(1, 2, 3))
 
 
 def psnr(output: Tensor, truth: Tensor) -> Tensor:
     """Peak signal-to-noise ratio, peak 1: -10 log10(MSE over C, H, W) dB. Frames to `(B,)`, none skipped.
 
-    Range [0, inf], higher is better, inf for equal frames (one such frame makes the mean over frames inf).
-    The score is the mean of the frames' dB, not the dB of their mean MSE.
+    Range [0, inf], higher is better. The score is the mean of the frames' dB, not the dB of their mean MSE.
     Source: the textbook definition; the paper does not report it.
     """
-    output, truth = _frames(output, truth)
+    output, truth = check_frames(output, truth)
     return -10 * (output - truth).square().mean(dim=(1, 2, 3)).log10()
 
 
@@ -53,21 +48,19 @@ def ssim(output: Tensor, truth: Tensor) -> Tensor:
     """Structural similarity, mean over RGB and the valid region. Frames to `(B,)`, none skipped.
 
     (2 μx μy + C1)(2 σxy + C2) / ((μx² + μy² + C1)(σx² + σy² + C2)), C1 = 0.01², C2 = 0.03² (range 1), local
-    moments under an 11×11 Gaussian, σ 1.5. Borders: only the (H - 10)×(W - 10) places where the window fits,
-    as in Wang et al. (scikit-image with gaussian_weights=True, use_sample_covariance=False crops the same 5
-    pixels). Frames with a side below 11 raise ValueError.
-    Range [-1, 1], higher is better, 1 for equal frames.
-    Source: the paper, Table 2, after Wang et al. 2004.
+    moments under an 11×11 Gaussian, σ 1.5, at the (H - 10)×(W - 10) places where the window fits.
+    Frames with a side below 11 raise ValueError. Range [-1, 1], higher is better.
+    Source: the paper, Table 2, after Wang et al. 2004 (scikit-image: gaussian_weights, use_sample_covariance=False).
     """
-    output, truth = _frames(output, truth)
-    if min(output.shape[-2:]) < _WINDOW:
-        raise ValueError(f"ssim needs frames of at least {_WINDOW}x{_WINDOW} pixels, got {tuple(output.shape)}")
-    mean_x, mean_y = _blur(output), _blur(truth)
-    variance_x = _blur(output * output) - mean_x * mean_x
-    variance_y = _blur(truth * truth) - mean_y * mean_y
-    covariance = _blur(output * truth) - mean_x * mean_y
-    luminance = (2 * mean_x * mean_y + _C1) / (mean_x * mean_x + mean_y * mean_y + _C1)
-    structure = (2 * covariance + _C2) / (variance_x + variance_y + _C2)
+    output, truth = check_frames(output, truth)
+    if min(output.shape[-2:]) < WINDOW:
+        raise ValueError(f"ssim needs frames of at least {WINDOW}x{WINDOW} pixels, got {tuple(output.shape)}")
+    mean_x, mean_y = blur(output), blur(truth)
+    variance_x = blur(output * output) - mean_x * mean_x
+    variance_y = blur(truth * truth) - mean_y * mean_y
+    covariance = blur(output * truth) - mean_x * mean_y
+    luminance = (2 * mean_x * mean_y + C1) / (mean_x * mean_x + mean_y * mean_y + C1)
+    structure = (2 * covariance + C2) / (variance_x + variance_y + C2)
     return (luminance * structure).mean(dim=(1, 2, 3))
 
 
@@ -77,11 +70,11 @@ def akd(output: KeyPoints, truth: KeyPoints, scale: float = 1.0) -> Tensor:
     Key points to `(B,)`, pixels of the paper's 256 frame: `scale` is 256 / the side of the frames that the
     points were found in. In spite of its name no Euclidean distance: an error of (3, 4) counts 3.5, not 5.
     Skipped: frames without a joint visible in both, so those whose generated face was missed.
-    Range [0, inf), lower is better, 0 for equal points.
+    Range [0, inf), lower is better.
     Source: the paper, section 4, after FOMM, whose pose-evaluation scripts take this mean frame by frame.
     """
-    output, truth = _points(output, truth)
-    distance = scale * (output.xy - truth.xy).abs().mean(dim=2)
+    found, expected = check_shapes(output.xy, truth.xy, "(B, K, 2)", truth.xy.dim() == 3 and truth.xy.shape[2] == 2)
+    distance = scale * (found - expected).abs().mean(dim=2)
     return distance.where(output.visible & truth.visible, torch.nan).nanmean(dim=1)
 
 
@@ -89,10 +82,10 @@ def mkr(output: KeyPoints, truth: KeyPoints) -> Tensor:
     """Missing key-point rate: joints visible in the truth, not in the output / joints visible in the truth.
 
     Key points to `(B,)`. Skipped: frames whose truth has no joint; an output that misses them all counts 1.
-    Range [0, 1], lower is better, 0 for equal points.
+    Range [0, 1], lower is better.
     Source: the paper, section 4, after FOMM.
     """
-    output, truth = _points(output, truth)
+    check_shapes(output.visible, truth.visible, "(B, K)", truth.visible.dim() == 2)
     return (truth.visible & ~output.visible).sum(dim=1) / truth.visible.sum(dim=1)
 
 
@@ -101,10 +94,10 @@ def aed(output: Tensor, truth: Tensor) -> Tensor:
 
     Embeddings are taken as they are; L2-normalised ones, as the paper's for faces, give [0, 4].
     Skipped: frames where either embedding is missing.
-    Range [0, inf), lower is better, 0 for equal embeddings.
+    Range [0, inf), lower is better.
     Source: the paper, section 4, after FOMM, whose pose-evaluation scripts sum the squares, without a root.
     """
-    output, truth = _embeddings(output, truth)
+    output, truth = check_embeddings(output, truth)
     return (output - truth).square().sum(dim=1)
 
 
@@ -112,10 +105,10 @@ def csim(output: Tensor, truth: Tensor) -> Tensor:
     """Cosine similarity: <output, truth> / (|output| |truth|). Embeddings to `(B,)`.
 
     Skipped: frames where either embedding is missing or has length 0.
-    Range [-1, 1], higher is better, 1 for equal embeddings.
+    Range [-1, 1], higher is better.
     Source: the paper, section 4 and Table 2 (identity embeddings from ArcFace).
     """
-    output, truth = _embeddings(output, truth)
+    output, truth = check_embeddings(output, truth)
     return (output * truth).sum(dim=1) / (output.norm(dim=1) * truth.norm(dim=1))
 
 
@@ -130,15 +123,15 @@ def identity_leak(output: Tensor, truth: Tensor, driver: Tensor) -> Tensor:
     return csim(output, driver) - csim(truth, driver)
 
 
-def _blur(x: Tensor) -> Tensor:
+def blur(x: Tensor) -> Tensor:
     """`(B, 3, H, W)` to `(B, 3, H - 10, W - 10)`: means under the Gaussian window, where it fits.
 
     Shifted sums, not a convolution: on a GPU that may run in TF32, whose 10 bits are too few for a variance.
     """
-    offsets = torch.arange(_WINDOW, dtype=torch.float64) - _WINDOW // 2
-    window = torch.softmax(-offsets.square() / (2 * _SIGMA**2), dim=0).tolist()
+    offsets = torch.arange(WINDOW, dtype=torch.float64) - WINDOW // 2
+    window = torch.softmax(-offsets.square() / (2 * SIGMA**2), dim=0).tolist()
     for dim in (2, 3):
-        size = x.shape[dim] - _WINDOW + 1
+        size = x.shape[dim] - WINDOW + 1
         total = window[0] * x.narrow(dim, 0, size)
         for i, weight in enumerate(window[1:], start=1):
             total.add_(x.narrow(dim, i, size), alpha=weight)
@@ -146,37 +139,21 @@ def _blur(x: Tensor) -> Tensor:
     return x
 
 
-def _frames(output: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-    """Both as float32, after checking: one shape `(B, 3, H, W)`, within [0, 1].
+def check_shapes(output: Tensor, truth: Tensor, expected: str, fits: bool) -> tuple[Tensor, Tensor]:
+    """Both as float32. Raise ValueError unless their shapes are one, and the expected one."""
+    if output.shape != truth.shape or not fits:
+        raise ValueError(f"expected two of one shape {expected}, got {tuple(output.shape)} and {tuple(truth.shape)}")
+    return output.float(), truth.float()
 
-    NaN pixels fail that too: a broken frame must not pass for a skipped one.
-    """
-    if output.shape != truth.shape or output.dim() != 4 or output.shape[1] != 3:
-        raise ValueError(f"frames must be two of one shape (B, 3, H, W), got {_shapes(output, truth)}")
+
+def check_frames(output: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+    """Both as float32, after checking: one shape (B, 3, H, W), within [0, 1]."""
     for frames in (output, truth):
-        low, high = frames.aminmax() if frames.numel() else (0, 1)
-        if not frames.is_floating_point() or not (low >= 0 and high <= 1):  # NaN is neither
+        if not frames.is_floating_point() or not ((frames >= 0) & (frames <= 1)).all():  # NaN is neither
             raise ValueError("frames must be floats within [0, 1], and finite")
-    return output.float(), truth.float()
+    return check_shapes(output, truth, "(B, 3, H, W)", output.dim() == 4 and output.shape[1] == 3)
 
 
-def _points(output: KeyPoints, truth: KeyPoints) -> tuple[KeyPoints, KeyPoints]:
-    """Both with float32 coordinates, after checking: one shape `(B, K, 2)`, `visible` bool `(B, K)`."""
-    shape = truth.xy.shape
-    for points in (output, truth):
-        if points.xy.shape != shape or len(shape) != 3 or shape[2] != 2:
-            raise ValueError(f"key points must be two of one shape (B, K, 2), got {_shapes(output.xy, truth.xy)}")
-        if points.visible.shape != shape[:2] or points.visible.dtype != torch.bool:
-            raise ValueError(f"visibilities must be bool (B, K), got {points.visible.dtype} {_shapes(points.visible)}")
-    return KeyPoints(output.xy.float(), output.visible), KeyPoints(truth.xy.float(), truth.visible)
-
-
-def _embeddings(output: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-    """Both as float32, after checking: one shape `(B, E)`."""
-    if output.shape != truth.shape or output.dim() != 2:
-        raise ValueError(f"embeddings must be two of one shape (B, E), got {_shapes(output, truth)}")
-    return output.float(), truth.float()
-
-
-def _shapes(*tensors: Tensor) -> str:
-    return " and ".join(str(tuple(tensor.shape)) for tensor in tensors)
+def check_embeddings(output: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+    """Both as float32, after checking: one shape (B, E)."""
+    return check_shapes(output, truth, "(B, E)", truth.dim() == 2)

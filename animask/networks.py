@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from animask.config import ModelConfig
-from animask.layers import EncoderDecoder, ResidualBlock, UNet, decoding_block
+from animask.layers import EncoderDecoder, ResidualBlock, decoding_block
 
 
 def down(x: Tensor, factor: int) -> Tensor:
@@ -43,22 +43,14 @@ class MaskGenerator(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        width = config.width // 2
-        self.body = EncoderDecoder(3, width, config.blocks, config.max_channels, config.encoder_order)
-        self.head = nn.Conv2d(width, 1, 7, padding=3)
-        # paper: sigmoid right after the head; here, with mask_head = "normalised": BatchNorm between the two,
-        # because plain masks stay dark for thousands of steps and nothing is learnt meanwhile. Its mean lies
-        # below zero, because P_test fills with zeros: the background should be dark, the object bright.
-        normalised = config.mask_head == "normalised"
-        self.norm = nn.BatchNorm2d(1, affine=False) if normalised else nn.Identity()
-        self.gain = config.logit_spread if normalised else 1 / config.temperature
-        self.shift = config.logit_shift if normalised else 0.0
+        self.body = mask_body(3, config.mask_width, config)
+        self.head = nn.Conv2d(self.body.outputs, 1, 7, padding=3)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.config.mask_shrink == "gaussian":
             x = gaussian_blur(x, 13, 1.5)
         x = down(x, self.config.reduction).to(self.head.weight.dtype)
-        return torch.sigmoid(self.norm(self.head(self.body(x))).float() * self.gain + self.shift)
+        return torch.sigmoid(self.head(self.body(x)).float() / self.config.temperature)
 
 
 class MaskRefiner(nn.Module):
@@ -66,13 +58,20 @@ class MaskRefiner(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.temperature = config.temperature
-        self.body = EncoderDecoder(5, config.width, config.blocks, config.max_channels, config.encoder_order)
-        self.head = nn.Conv2d(config.width, 1, 7, padding=3)
+        self.config = config
+        self.body = mask_body(5, config.refiner_width, config)
+        self.head = nn.Conv2d(self.body.outputs, 1, 7, padding=3)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.to(self.head.weight.dtype)
-        return torch.sigmoid(self.head(self.body(x)).float() / self.temperature)
+        return torch.sigmoid(self.head(self.body(x)).float() / self.config.temperature)
+
+
+def mask_body(inputs: int, width: int, config: ModelConfig) -> EncoderDecoder:
+    """The encoder-decoder of m and r."""
+    # paper: without skips; here, with mask_skips: taught masks show eyes and lips, which do not fit through 4×4 pixels.
+    order, limit = config.encoder_order, config.max_channels
+    return EncoderDecoder(inputs, width, config.mask_blocks, limit, order, config.mask_skips)
 
 
 class LowResGenerator(nn.Module):
@@ -83,7 +82,7 @@ class LowResGenerator(nn.Module):
         width = 4 * config.width
         self.first = nn.Conv2d(5, width, 7, padding=3)
         self.norm = nn.BatchNorm2d(width)
-        self.residual = nn.Sequential(*(ResidualBlock(width) for _ in range(config.residual_blocks)))
+        self.residual = nn.Sequential(*(ResidualBlock(width, dilation) for dilation in config.dilations))
         ups = config.reduction.bit_length() - 1  # log2: two up-blocks for a reduction of 4
         self.decoder = nn.Sequential(*(decoding_block(width >> i, width >> (i + 1)) for i in range(ups)))
         self.head = nn.Conv2d(width >> ups, 3, 7, padding=3)
@@ -98,8 +97,8 @@ class HighResGenerator(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.body = UNet(8, config.width, config.blocks, config.max_channels, config.encoder_order)
-        self.head = nn.Conv2d(config.width + 8, 3, 7, padding=3)
+        self.body = EncoderDecoder(8, config.width, config.blocks, config.max_channels, config.encoder_order, True)
+        self.head = nn.Conv2d(self.body.outputs, 3, 7, padding=3)
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.sigmoid(self.head(self.body(x.to(self.head.weight.dtype))).float())

@@ -1,10 +1,12 @@
 """Weights in and out: safetensors with the model's configuration and origin in the metadata; no pickles.
 
-Names: a bundled one (`portrait`), the path of a file, or `hf://owner/repo[@revision][/file]`. torch is
-imported where tensors are read or written, so that what only looks at files answers at once.
+A name is bundled (`portrait`), the path of a file, or that of a Hub repository: `owner/name[@revision]`, and with
+`hf://` before it also `/file.safetensors` after it, where the file is not `model.safetensors`. The Hub's cache and
+its settings (HF_HOME, HF_ENDPOINT, HF_HUB_OFFLINE, HF_TOKEN) are those of huggingface-hub. torch is imported where
+tensors are read or written, so that what only looks at files answers at once.
 """
 
-import difflib
+import hashlib
 import json
 import re
 from collections.abc import Iterator
@@ -13,12 +15,9 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from animask import hub
 from animask.config import ModelConfig, model_from_dict, to_dict
 from animask.errors import AnimaskError, InputError, MissingError
-from animask.headers import PICKLE_HINT, Header, check_regular, read_header, shown
-from animask.hub import sha256
-from animask.partials import clean_partials, partial_path
+from animask.files import check_file, replacing
 
 if TYPE_CHECKING:
     import torch
@@ -29,19 +28,52 @@ if TYPE_CHECKING:
 BUNDLED = ("portrait",)
 DEFAULT = "portrait"
 WEIGHTS = "weights.safetensors"  # what a training run leaves
-SUMS = "SHA256SUMS"  # as sha256sum writes it
-EXTRAS = {"vgg19": hub.VGG19, "yunet": hub.YUNET}  # networks of others: for training, and to find faces
-MAX_PARAMETERS = 2 * 10**9  # the paper's model has 0.09e9
-FLOATS = ("F16", "BF16", "F32")
-HINT = f"give bundled weights ({', '.join(BUNDLED)}), a .safetensors file or hf://owner/repo"
+SUMS = "SHA256SUMS"  # of the bundled files, as sha256sum writes it
+HUB_FILE = "model.safetensors"  # of a repository, where no other is named
+HUB_NAME = re.compile(r"(?:hf://)?(?P<repo>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[\w.-]+))?(?:/(?P<file>.+\.safetensors))?")
+NAMES_HINT = f"give bundled weights ({', '.join(BUNDLED)}), a .safetensors file or hf://owner/name[@revision]"
+FORMAT_HINT = "get the file again; a .pt, .pth, .ckpt or .bin file is a pickle, which can run code, and is never read"
+VGG19 = "hf://timm/vgg19.tv_in1k"  # ImageNet weights, with torchvision's names
 
 
-class Found(NamedTuple):
-    """A weights file that is here: its name, its path, and the SHA-256 that it must have (empty if nobody says)."""
+class Weights(NamedTuple):
+    """Weights of a model that are here and whole, looked at once.
 
-    name: str
+    config: of the model. metadata: what the file says of itself (licence, dataset, steps, limits, ...). digest: its
+    SHA-256. revision: its commit on the Hub, empty where it comes from elsewhere.
+    """
+
     path: Path
-    stated: str
+    config: ModelConfig
+    metadata: dict[str, str]
+    digest: str
+    revision: str
+
+
+def find_weights(name: str | Path = DEFAULT) -> Weights:
+    """A bundled name, a file or a name on the Hub to weights that are here; nothing of their size is allocated.
+
+    What is on the Hub is downloaded once and then taken from its cache. Raises MissingError that says where a file was
+    looked for and how to get it there, and InputError if it has another SHA-256 than is stated, is no safetensors
+    file, is cut off, or holds no model of animask.
+    """
+    path = locate(str(name))
+    digest, metadata = check_hash(path), read_metadata(path)
+    return Weights(path, read_config(path, metadata), metadata, digest, hub_commit(path))
+
+
+def locate(name: str) -> Path:
+    """The path of what a name means; a file of the Hub that is not here is downloaded. Raises as `find_weights`."""
+    path = bundled_folder() / f"{name}.safetensors" if name in BUNDLED else Path(name)
+    remote = HUB_NAME.fullmatch(name)
+    if name.startswith("hf://") and remote is None:
+        raise InputError(f"{name!r} names no weights on the Hub", "write hf://owner/name[@revision][/file.safetensors]")
+    if remote and (name.startswith("hf://") or not (name.endswith(".safetensors") or path.parent.exists())):
+        return fetch(remote["repo"], remote["file"] or HUB_FILE, remote["revision"] or "main")
+    if not path.exists():
+        hint = f"install animask again, or put {path.name} there" if name in BUNDLED else NAMES_HINT
+        raise MissingError(f"weights {name!r} were not found: looked for {path.absolute()}", hint)
+    return path
 
 
 def bundled_folder() -> Path:
@@ -49,145 +81,147 @@ def bundled_folder() -> Path:
     return Path(str(resources.files("animask"))) / "weights"
 
 
-def find_weights(name: str | Path) -> Path:
-    """A bundled name, a file or a name on the Hub to the path of a weights file.
+def fetch(repo: str, file: str, revision: str) -> Path:
+    """A file of a Hub repository: from the Hub's cache, or else downloaded into it; MissingError if neither works."""
+    from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
 
-    What is on the Hub is downloaded once; afterwards the copy in the Hub's cache is used, and `animask weights pull`
-    brings a newer one. MissingError says where a file was looked for, InputError what cannot be one.
-    """
-    return fetch(name).path
-
-
-def fetch(name: str | Path) -> Found:
-    """As `locate`, but a file of the Hub that is not here is downloaded."""
-    if not str(name).startswith(hub.SCHEME):
-        return locate(name)
-    path = hub.find(hub.parse(str(name)))
-    return Found(str(name), path, hub.stated_hash(path))
-
-
-def locate(name: str | Path) -> Found:
-    """A file that is here: bundled, from the Hub's cache, or anywhere. Raises as `find_weights` does."""
-    name = str(name)
-    if name in EXTRAS or name.startswith(hub.SCHEME):
-        reference = EXTRAS.get(name) or hub.parse(name)
-        cached = hub.cached(reference) or hub.lone(reference)
-        if cached is None:
-            hint = f"get it: `animask weights pull {name}`"
-            raise MissingError(f"{name} is not in the Hub's cache: looked for {hub.place(reference)}", hint)
-        return Found(name, cached, reference.sha256 or hub.stated_hash(cached))
-    bundled = name in BUNDLED
-    path = bundled_folder() / f"{name}.safetensors" if bundled else Path(name)
     try:
-        there = path.exists()
-    except (OSError, ValueError):  # check_regular has the sentence
-        there = True
-    if not there:
-        close = difflib.get_close_matches(name, BUNDLED, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else HINT
-        hint = f"put {path.name} there, or give a file or hf://owner/repo" if bundled else hint
-        raise MissingError(f"weights {name!r} were not found: looked for {shown(path.absolute())}", hint)
-    check_regular(path)
-    return Found(name, path, read_sums().get(path.name, "") if bundled else "")
+        cached = try_to_load_from_cache(repo, file, revision=revision)
+        return Path(cached if isinstance(cached, str) else hf_hub_download(repo, file, revision=revision))
+    except Exception as error:  # the library's versions have HTTP clients of their own, and these their own errors
+        folder = Path(constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}" / "snapshots" / revision
+        url = without_password(f"{constants.ENDPOINT}/{repo}/resolve/{revision}/{file}")
+        sentence = f"weights {url} could not be had: {why_not(error)}; looked for {folder / file} before"
+        hint = "check the name, or get the file where there is a network and put it there"
+        raise MissingError(sentence, hint) from error
 
 
-def commit_of(path: Path) -> str:
-    """The commit that a file of the Hub's cache belongs to, or nothing."""
-    return hub.snapshot_of(path).name if hub.cache_root() in path.parents else ""
+def why_not(error: Exception) -> str:
+    """The reason of a failed download in a few words, for the kinds of errors that huggingface-hub tells apart."""
+    from huggingface_hub import errors
+
+    reasons: dict[type[Exception], str] = {
+        errors.GatedRepoError: "ask its owners for access on its page, then `hf auth login`",
+        errors.RepositoryNotFoundError: "there is no such repository, or it is private: `hf auth login`",
+        errors.RevisionNotFoundError: "the repository has no such revision",
+        errors.LocalEntryNotFoundError: "no network, or HF_HUB_OFFLINE is set",
+        errors.EntryNotFoundError: "the repository has no such file",
+    }
+    return next((text for kind, text in reasons.items() if isinstance(error, kind)), " ".join(repr(error).split()))
 
 
-def read_sums() -> dict[str, str]:
-    """The SHA-256 of the bundled files by name, from the list beside them; empty if there is no list."""
-    path = bundled_folder() / SUMS
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
-    return {name: digest for digest, name in re.findall(r"^([0-9a-f]{64}) [ *](.+)$", text, re.MULTILINE)}
+def without_password(url: str) -> str:
+    """An address without a name and password in it."""
+    return re.sub(r"//[^/@]*@", "//", url)
 
 
-def check_hash(found: Found) -> None:
-    """Raise InputError if a file does not have the SHA-256 that is stated for it."""
-    if found.stated and (actual := sha256(found.path)) != found.stated:
-        remedy = f"animask weights pull --force {found.name}"
-        hint = "install animask again" if found.name in BUNDLED else f"get it again: `{remedy}`"
-        raise InputError(f"{shown(found.path)} is damaged: its SHA-256 is {actual}, not {found.stated}", hint)
+def hub_commit(path: Path) -> str:
+    """The commit that a file of the Hub's cache belongs to (models--owner--name/snapshots/COMMIT/file), or nothing."""
+    match = re.search(r"/models--[^/]+/snapshots/([0-9a-f]{40})/", path.as_posix())
+    return match[1] if match else ""
 
 
-def pull(name: str, digest: str = "", force: bool = False) -> hub.HubFile:
-    """Bring `hf://owner/repo[@revision][/file]`, `vgg19` or `yunet` into the Hub's cache, checked; see `hub.pull`.
+def check_hash(path: Path) -> str:
+    """The SHA-256 of a file; InputError if it is not the one stated, by SHA256SUMS for a bundled file or by the Hub.
 
-    digest: the SHA-256 that it must have. InputError for other names, and for a file that is no model of animask.
+    The Hub's cache is made of links to files that are named after their SHA-256.
     """
-    if name not in EXTRAS and not name.startswith(hub.SCHEME):
-        raise InputError(f"{name!r} cannot be pulled", f"give hf://owner/repo, {' or '.join(EXTRAS)}")
-    reference = EXTRAS.get(name) or hub.parse(name)
-    file = hub.pull(reference._replace(sha256=digest or reference.sha256), force)
-    if name not in EXTRAS:
-        read_config(file.path, read_header(file.path))
-        if not file.note:
-            hub.pull_card(file)
-    return file
+    check_file(path)
+    digest, hint = sha256(path), "get it again: `hf download` with --force-download"
+    name = path.readlink().name if path.is_symlink() else ""
+    stated = name if re.fullmatch("[0-9a-f]{64}", name) else digest
+    if path.parent == bundled_folder():
+        lines = (path.parent / SUMS).read_text(encoding="utf-8").splitlines()
+        stated = {name: stated for stated, name in (line.split() for line in lines)}.get(path.name, "nothing")
+        hint = "install animask again"
+    if digest != stated:
+        raise InputError(f"{path} is damaged: its SHA-256 is {digest}, not {stated}", hint)
+    return digest
 
 
-def read_config(path: Path, header: Header) -> ModelConfig:
-    """The model's configuration from the metadata, every value checked; InputError if it is not one of animask."""
-    if "config" not in header.metadata:
-        raise InputError(f"{shown(path)} holds no model of animask", "its metadata has no configuration")
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_config(path: Path, metadata: dict[str, str]) -> ModelConfig:
+    """The model's configuration from a file's metadata, every value checked; InputError if it is not one of animask."""
+    if "config" not in metadata:
+        raise InputError(f"{path} holds no model of animask", "its metadata has no configuration")
     try:
-        return model_from_dict(json.loads(header.metadata["config"]))
+        return model_from_dict(json.loads(metadata["config"]))
     except InputError as error:
-        raise InputError(f"{shown(path)} has a wrong configuration: {error.message}", error.hint) from error
+        raise InputError(f"{path} has a wrong configuration: {error.message}", error.hint) from error
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{shown(path)} holds no readable configuration: {error}") from error
+        raise InputError(f"{path} holds no readable configuration: {error}") from error
 
 
-def load_model(name: str | Path = DEFAULT, device: "str | torch.device" = "cpu") -> "Animator":
-    """Weights by bundled name, file or name on the Hub to an Animator in eval mode, float32, on `device`.
+@contextmanager
+def opened(path: Path, framework: str = "pt") -> Iterator[Any]:
+    """A safetensors file for reading; InputError for what is not one, or not whole.
 
-    Raises MissingError if there is no such file, InputError if it is damaged, is not a model of animask or does not
-    fit its own configuration: hash, header, configuration, names, shapes and dtypes are checked before anything is
-    allocated, and all numbers must be finite.
+    framework: "pt" for tensors of torch, or "numpy" where only names, shapes and texts are read.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    check_file(path)
+    try:
+        with safe_open(path, framework) as file:
+            yield file
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (ValueError, SafetensorError) as error:  # ValueError: a name that is no text
+        raise InputError(f"{path} is no whole safetensors file: {error}", FORMAT_HINT) from error
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The metadata of a safetensors file, texts only; InputError if it is not one."""
+    with opened(path, "numpy") as file:
+        return file.metadata() or {}
+
+
+def read_tensors(path: Path) -> "dict[str, Tensor]":
+    """All tensors of a safetensors file, on the CPU; InputError if it is not one, or damaged."""
+    with opened(path) as file:
+        return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+
+
+def load_model(weights: str | Path | Weights = DEFAULT, device: "str | torch.device" = "cpu") -> "Animator":
+    """Weights, or their name as for `find_weights`, to an Animator in eval mode, float32, on `device`.
+
+    Raises as `find_weights` does, and InputError where tensors do not have the names and shapes that their
+    configuration asks for, which is checked before anything is allocated, or a number is not finite.
     """
     import torch
 
     from animask.model import Animator
 
-    found = fetch(name)
-    check_hash(found)
-    header = read_header(found.path)
-    config = read_config(found.path, header)
+    path, config, *_ = weights if isinstance(weights, Weights) else find_weights(weights)
     with torch.device("meta"):
         model = Animator(config)
-    check_tensors(found.path, header, model.state_dict())
-    tensors = read_tensors(found.path)
-    for key, value in tensors.items():
+    expected = model.state_dict()
+    check_tensors(path, {name: tuple(value.shape) for name, value in expected.items()})
+    tensors = {name: value.to(expected[name].dtype) for name, value in read_tensors(path).items()}
+    for name, value in tensors.items():
         if not value.isfinite().all():
-            raise InputError(f"{shown(found.path)} is damaged: {key} holds values that are not finite")
-        tensors[key] = value.float() if value.is_floating_point() else value
+            raise InputError(f"{path} is damaged: {name} holds values that are not finite", FORMAT_HINT)
     model.load_state_dict(tensors, assign=True)
     return model.requires_grad_(False).eval().to(device)
 
 
-def check_tensors(path: Path, header: Header, expected: "dict[str, Tensor]") -> None:
-    """Raise InputError unless names, shapes and dtypes are those of the model; its size is bounded."""
-    size = sum(value.numel() for value in expected.values())
-    if size > MAX_PARAMETERS:
-        raise InputError(f"{shown(path)} asks for {size} parameters; animask loads up to {MAX_PARAMETERS}")
-    for name in (*expected, *header.tensors):
-        if name not in header.tensors:
-            raise InputError(f"{shown(path)} does not fit its configuration: {name} is missing")
-        if name not in expected:
-            raise InputError(f"{shown(path)} does not fit its configuration: {shown(name)} is not part of it")
-        dtype, shape = header.tensors[name]
-        wanted = expected[name]
-        if shape != tuple(wanted.shape):
-            reason = f"{name} has the shape {list(shape)}, not {list(wanted.shape)}"
-            raise InputError(f"{shown(path)} does not fit its configuration: {reason}")
-        kinds = FLOATS if wanted.is_floating_point() else ("I64",)
-        if dtype not in kinds:
-            raise InputError(f"{shown(path)}: {name} has the dtype {shown(dtype)}, not {' or '.join(kinds)}")
+def check_tensors(path: Path, expected: dict[str, tuple[int, ...]]) -> None:
+    """Raise InputError unless the names and shapes in a file are the expected ones; the first difference is named."""
+    with opened(path, "numpy") as file:
+        found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    for name in sorted({*expected, *found}):
+        there, wanted = found.get(name, "nothing"), expected.get(name, "nothing")
+        if there != wanted:
+            raise InputError(f"{path} does not fit its configuration: {name} is {there} where {wanted} is expected")
 
 
 def save_model(model: "Animator", path: Path, about: dict[str, str]) -> None:
-    """Write a model as fp16 safetensors, atomically; `about` (data, steps, licence, ...) goes to the metadata.
+    """Write a model as fp16 safetensors, whole or not at all; `about` (data, steps, licence, ...) goes to the metadata.
 
     Raises AnimaskError if a number is not finite in fp16 or the file cannot be written.
     """
@@ -197,53 +231,16 @@ def save_model(model: "Animator", path: Path, about: dict[str, str]) -> None:
     for name, value in model.state_dict().items():
         tensors[name] = value.to("cpu", torch.float16 if value.is_floating_point() else value.dtype).contiguous()
         if not tensors[name].isfinite().all():
-            raise AnimaskError(f"{shown(path)} was not written: {name} is not finite in fp16")
+            raise AnimaskError(f"{path} was not written: {name} is not finite in fp16")
     write_tensors(tensors, path, {"config": json.dumps(to_dict(model.config)), **about})
 
 
 def write_tensors(tensors: "dict[str, Tensor]", path: Path, metadata: dict[str, str]) -> None:
-    """Write a safetensors file to a temporary name in the same folder, then rename it; AnimaskError if that fails."""
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
+    """Write a safetensors file, whole or not at all; AnimaskError if that fails."""
+    from safetensors.torch import save
 
-    clean_partials(path.parent)
-    partial = partial_path(path)
-    try:
-        partial.touch()  # with the mode that the umask says; save_file makes a file for its owner alone
-        mode = partial.stat().st_mode
-        save_file(tensors, partial, {"format": "pt", **metadata})
-        partial.chmod(mode)
-        partial.replace(path)
-    except (OSError, SafetensorError) as error:
-        raise AnimaskError(f"{shown(path)} could not be written: {error}") from error
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def read_metadata(path: Path) -> dict[str, str]:
-    """The metadata of a safetensors file, texts only; InputError if it is not one."""
-    return read_header(path).metadata
-
-
-def read_tensors(path: Path) -> "dict[str, Tensor]":
-    """All tensors of a safetensors file, on the CPU; InputError if it is not one, or damaged."""
-    read_header(path)
-    with opened(path) as file:
-        return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[Any]:
-    """A safetensors file for reading; InputError for what the library finds wrong with it."""
-    from safetensors import SafetensorError, safe_open
-
-    if any(letter > "\ud7ff" and letter < "\ue000" for letter in str(path)):  # bytes that are no UTF-8
-        raise InputError(f"the name of {shown(path)} is no text, which the safetensors library needs", "rename it")
-    try:
-        with safe_open(path, framework="pt") as file:
-            yield file
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{shown(path)} is not a readable safetensors file: {error}", PICKLE_HINT) from error
+    with replacing(path) as temporary:  # the library's own writing to a file lets nobody else read it
+        temporary.write_bytes(save(tensors, {"format": "pt", **metadata}))
 
 
 def fetch_vgg19() -> "dict[str, Tensor]":
@@ -252,17 +249,8 @@ def fetch_vgg19() -> "dict[str, Tensor]":
     Raises MissingError where they cannot be had, InputError where they are damaged.
     """
     try:
-        path = hub.find(hub.VGG19)
+        path = locate(VGG19)
     except MissingError as error:
-        hint = f"{error.hint}; or train with --perceptual random"
-        raise MissingError(f"the weights of VGG-19 could not be had: {error.message}", hint) from error
-    check_hash(Found("vgg19", path, hub.stated_hash(path)))
+        raise MissingError(error.message, f"{error.hint}; or train with --perceptual lpips") from error
+    check_hash(path)
     return read_tensors(path)
-
-
-def cached_yunet() -> Path | None:
-    """The face detector YuNet where `animask weights pull yunet` put it, else None; InputError if it is damaged."""
-    path = hub.cached(hub.YUNET)
-    if path is not None:
-        check_hash(Found("yunet", path, hub.YUNET.sha256))
-    return path

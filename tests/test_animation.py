@@ -1,230 +1,235 @@
-"""animate: streaming, layouts, files in and out."""
+"""One job: files in, a file out; parts, rates and kinds of drivers and outputs; previews; what is said."""
 
 import json
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Generator, Iterator
+from dataclasses import asdict, replace
+from fractions import Fraction
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
-import torch
 from conftest import FPS, FRAMES
 
-from animask import animation
-from animask.animation import COLUMNS, Settings, animate, animate_file
+from animask.animation import Session, Settings, animate_file, preview_crops
 from animask.errors import AnimaskError, InputError, MissingError
-from animask.images import to_images, to_tensor
+from animask.images import read_image, write_image
 from animask.model import Animator
-from animask.video import probe, read_frames
+from animask.toons import Pose, render, sample_identity
+from animask.video import VideoWriter, probe, read_frames
+from animask.weights import save_model
 
 SIDE = 64
 
 
-def noise(count: int, height: int = SIDE, width: int = SIDE) -> list[np.ndarray]:
-    return list(np.random.default_rng(0).integers(0, 256, (count, height, width, 3), np.uint8))
+@pytest.fixture
+def settings(tiny_weights: Path) -> Settings:
+    return Settings(weights=str(tiny_weights), device="cpu")
 
 
-def test_frames_are_the_equations_applied_one_by_one(tiny_model: Animator) -> None:
-    source, *frames = noise(4)
-    results = list(animate(tiny_model, source, frames, batch=2))
-    for frame, result in zip(frames, results, strict=True):
-        s, d = to_tensor(source, "cpu"), to_tensor(frame, "cpu")
-        expected = to_images(tiny_model.drive(s, tiny_model.m(s), d).f)[0]
-        assert np.abs(result.astype(int) - expected).max() <= 1
+@pytest.fixture
+def face_settings(tiny_model: Animator, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Small weights that say that they are of faces."""
+    path = tmp_path_factory.mktemp("faces") / "faces.safetensors"
+    save_model(tiny_model, path, {"object": "face"})
+    return Settings(weights=str(path), device="cpu")
 
 
-def test_batch_size_does_not_change_the_frames(tiny_model: Animator) -> None:
-    source, *frames = noise(6)
-    one, five = (np.stack(list(animate(tiny_model, source, frames, batch=n))) for n in (1, 5))
-    assert np.abs(one.astype(int) - five).max() <= 1
+def grey_clip(path: Path, count: int, rate: int = 20, sound: Path | None = None) -> Path:
+    """Frame k has the grey value 10 k."""
+    with VideoWriter(path, Fraction(rate), (SIDE, SIDE), audio=sound, crf=0) as writer:
+        for number in range(count):
+            writer.write(np.full((SIDE, SIDE, 3), 10 * number, np.uint8))
+    return path
 
 
-def test_same_inputs_same_frames(tiny_model: Animator) -> None:
-    source, *frames = noise(4)
-    first, second = (np.stack(list(animate(tiny_model, source, frames))) for _ in range(2))
-    assert np.array_equal(first, second)
+@pytest.fixture
+def mirror(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that answers with the driver's square."""
+
+    def repeat(
+        model: Animator, source: np.ndarray, driver: Iterator[np.ndarray], **rest: object
+    ) -> Generator[np.ndarray, None, None]:
+        yield from driver
+
+    monkeypatch.setattr("animask.animation.animate", repeat)
 
 
-def test_the_driver_is_read_no_faster_than_it_is_animated(tiny_model: Animator) -> None:
-    read = 0
-
-    def endless() -> Iterator[np.ndarray]:
-        nonlocal read
-        while True:
-            read += 1
-            yield np.zeros((SIDE, SIDE, 3), np.uint8)
-
-    stream = animate(tiny_model, np.zeros((SIDE, SIDE, 3), np.uint8), endless(), batch=3)
-    for _ in range(7):
-        next(stream)
-    assert read == 9
+def numbers(path: Path) -> list[int]:
+    """Which frames of a grey clip a result has."""
+    return [round(float(frame.mean()) / 10) for frame in read_frames(path)]
 
 
-@pytest.mark.parametrize(("layout", "columns"), [("result", 1), ("compare", 3), ("strip", 8)])
-def test_layouts(tiny_model: Animator, layout: animation.Layout, columns: int) -> None:
-    source, driver = noise(2)
-    (frame,) = animate(tiny_model, source, [driver], layout=layout)
-    assert frame.shape[1] == columns * SIDE
-    picture = frame[-SIDE:]  # below the names
-    if layout != "result":
-        at = {"compare": 1, "strip": COLUMNS.index("driver")}[layout]
-        assert np.array_equal(picture[:, :SIDE], source)
-        assert np.array_equal(picture[:, at * SIDE : (at + 1) * SIDE], driver)
-        (result,) = animate(tiny_model, source, [driver])
-        assert np.array_equal(picture[:, -SIDE:], result)
-
-
-def test_wide_pictures_are_cropped_not_stretched(tiny_model: Animator) -> None:
-    wide = np.zeros((SIDE, 3 * SIDE, 3), np.uint8)
-    wide[:, SIDE : 2 * SIDE] = noise(1)[0]
-    (frame,) = animate(tiny_model, wide, [wide], layout="compare")
-    assert np.array_equal(frame[:, :SIDE], wide[:, SIDE : 2 * SIDE])
-
-
-def broken(model: Animator) -> Animator:
-    """The model with an output that is not finite below float32."""
-    copy = Animator(model.config).requires_grad_(False).eval()
-    copy.load_state_dict(model.state_dict())
-    copy.h.head.register_forward_hook(
-        lambda module, inputs, out: out * torch.nan if out.dtype != torch.float32 else out
-    )
-    return copy
-
-
-def test_half_precision_that_is_not_finite_goes_on_in_fp32(tiny_model: Animator) -> None:
-    source, *frames = noise(3)
-    model = animation.at_precision(broken(tiny_model), "bf16")
-    with pytest.warns(UserWarning, match="going on in fp32"):
-        results = list(animate(model, source, frames, batch=1))
-    assert len(results) == 2
-
-
-def test_weights_that_give_no_numbers_are_an_error(tiny_model: Animator) -> None:
-    model = broken(tiny_model)
-    model.l.head.bias.data.fill_(float("nan"))
-    with pytest.raises(AnimaskError, match="coarse frame"):
-        list(animate(model, *noise(1), noise(1)))
-
-
-def test_file_to_file(tiny_weights: Path, picture: Path, driver: Path, tmp_path: Path) -> None:
+def test_file_to_file(settings: Settings, picture: Path, driver: Path, tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
-    settings = Settings(weights=str(tiny_weights), device="cpu", precision="fp32", batch=5)
+    settings = replace(settings, precision="fp32", batch=5)
     report = animate_file(picture, driver, tmp_path / "out.mp4", settings, lambda *at: seen.append(at))
     made = probe(tmp_path / "out.mp4")
     assert (report.frames, made.frames, made.fps) == (FRAMES, FRAMES, FPS)
     assert (made.width, made.height, made.has_audio) == (SIDE, SIDE, True)
-    assert seen[-1] == (FRAMES, FRAMES)
+    assert seen == [(number + 1, FRAMES) for number in range(FRAMES)]
     assert (report.threshold, report.scale, report.precision) == ("median", 0.75, "fp32")
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
 
 
-def test_no_audio_and_settings_of_p_test(tiny_weights: Path, picture: Path, driver: Path, tmp_path: Path) -> None:
-    settings = Settings(weights=str(tiny_weights), device="cpu", audio=False, threshold=0.25, scale=1.0)
-    report = animate_file(picture, driver, tmp_path / "out.mp4", settings)
-    assert not probe(tmp_path / "out.mp4").has_audio
-    assert (report.threshold, report.scale, report.audio) == (0.25, 1.0, False)
+def test_report_is_json(settings: Settings, picture: Path, driver: Path, tmp_path: Path) -> None:
+    settings = replace(settings, threshold=0.25, scale=1.0, driver_crop="centre")
+    fields = json.loads(json.dumps(asdict(animate_file(picture, driver, tmp_path / "out.gif", settings))))
+    assert (fields["fps"], fields["threshold"], fields["scale"]) == ("30000/1001", 0.25, 1.0)
+    assert (len(fields["weights_sha256"]), fields["weights_revision"]) == (64, "")
+    assert (fields["audio"], fields["warnings"]) == (False, [])
+    crop = {"square": [16, 0, 80], "reason": "centre", "faces": []}
+    assert fields["shots"] == [{"first": 0, "stop": FRAMES, "crop": crop}]
 
 
-def test_an_existing_output_is_kept(tiny_weights: Path, picture: Path, driver: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out.mp4"
-    out.write_bytes(b"mine")
-    settings = Settings(weights=str(tiny_weights), device="cpu")
-    with pytest.raises(InputError, match="exists already"):
-        animate_file(picture, driver, out, settings)
-    assert out.read_bytes() == b"mine"
-    animate_file(picture, driver, out, replace(settings, overwrite=True))
-    assert probe(out).frames == FRAMES
+def test_inputs_are_never_overwritten(settings: Settings, picture: Path, driver: Path) -> None:
+    before = driver.read_bytes()
+    with pytest.raises(InputError):
+        animate_file(picture, driver, driver, replace(settings, overwrite=True))
+    assert driver.read_bytes() == before
 
 
-@pytest.mark.parametrize("which", ["picture", "driver"])
-def test_inputs_are_never_overwritten(
-    which: str, tiny_weights: Path, picture: Path, driver: Path, request: pytest.FixtureRequest
-) -> None:
-    path = request.getfixturevalue(which)
-    before = path.read_bytes()
-    with pytest.raises(InputError, match="is an input"):
-        animate_file(picture, driver, path, Settings(weights=str(tiny_weights), overwrite=True))
-    assert path.read_bytes() == before
-
-
-def test_missing_weights_name_the_place(picture: Path, driver: Path, tmp_path: Path) -> None:
-    with pytest.raises(MissingError, match=r"absent\.safetensors") as caught:
-        animate_file(picture, driver, tmp_path / "o.mp4", Settings(weights=str(tmp_path / "absent.safetensors")))
-    assert "portrait" in caught.value.hint
+def test_a_still_as_the_driver_gets_the_order_told(settings: Settings, picture: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        animate_file(picture, picture, tmp_path / "out.mp4", settings)
+    assert "picture comes first" in caught.value.hint
 
 
 def test_a_failure_on_the_way_leaves_nothing(
-    tiny_weights: Path, picture: Path, driver: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, picture: Path, driver: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*args: object, **kwargs: object) -> Iterator[np.ndarray]:
         yield from read_frames(driver, size=SIDE)
         raise AnimaskError("the driver broke off")
 
-    monkeypatch.setattr("animask.animation.files.read_frames", fail)
+    monkeypatch.setattr("animask.animation.read_squares", fail)
     with pytest.raises(AnimaskError, match="broke off"):
-        animate_file(picture, driver, tmp_path / "out.mp4", Settings(weights=str(tiny_weights), batch=4))
+        animate_file(picture, driver, tmp_path / "out.mp4", replace(settings, batch=4))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_report_is_json(tiny_weights: Path, picture: Path, driver: Path, tmp_path: Path) -> None:
-    from dataclasses import asdict
-
-    report = animate_file(picture, driver, tmp_path / "out.gif", Settings(weights=str(tiny_weights), device="cpu"))
-    fields = json.loads(json.dumps(asdict(report)))
-    assert fields["fps"] == "30000/1001"
-    assert len(fields["weights_sha256"]) == 64
-    assert fields["weights_revision"] == ""
-    assert fields["warnings"] == []
-
-
-# memory
-
-
-def scarce(model: Animator, limit: int) -> Animator:
-    """The model on a device with memory for `limit` frames at a time."""
-    copy = Animator(model.config).requires_grad_(False).eval()
-    copy.load_state_dict(model.state_dict())
-
-    def check(module: torch.nn.Module, inputs: tuple[torch.Tensor]) -> None:
-        if len(inputs[0]) > limit:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
-
-    copy.h.register_forward_pre_hook(check)
-    return copy
-
-
-def test_out_of_memory_halves_the_batch_and_says_so(tiny_model: Animator) -> None:
-    source, *frames = noise(12)
-    expected = list(animate(tiny_model, source, frames, batch=1))
-    with pytest.warns(UserWarning, match="has not enough memory") as caught:
-        results = list(animate(scarce(tiny_model, 2), source, frames, batch=8))
-    steps = [str(warning.message).split(" for ")[1] for warning in caught]
-    assert steps == ["8 frames: going on with 4", "4 frames: going on with 2"]
-    assert np.abs(np.stack(results).astype(int) - np.stack(expected)).max() <= 1
-
-
-def test_memory_for_less_than_one_frame_is_an_error(tiny_model: Animator) -> None:
-    with pytest.warns(UserWarning, match="going on with 1"), pytest.raises(AnimaskError, match="one frame") as caught:
-        list(animate(scarce(tiny_model, 0), *noise(1), noise(2), batch=2))
-    assert "--device cpu" in caught.value.hint
-
-
-def test_a_fall_back_is_in_the_report(
-    tiny_weights: Path,
-    picture: Path,
-    driver: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_fall_back_is_in_the_report_and_counts_for_other_jobs(
+    settings: Settings, picture: Path, driver: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = Settings(weights=str(tiny_weights), device="cpu", precision="bf16")
-    monkeypatch.setattr("animask.animation.studio.fuse", broken)
-    studio = animation.Studio(settings)
-    report = animate_file(picture, driver, tmp_path / "out", studio=studio)
-    assert report.precision == "fp32"
-    assert ["going on in fp32" in warning for warning in report.warnings] == [True]
+    from test_streaming import broken
+
+    monkeypatch.setattr("animask.animation.fuse", broken)
+    settings = replace(settings, end=0.1, source_crop="none", driver_crop="centre")
+    session = Session(replace(settings, precision="bf16"))
+    report = animate_file(picture, driver, tmp_path / "out", session=session)
+    assert report.precision == "fp32" and len(report.warnings) == 1
     exact = animate_file(picture, driver, tmp_path / "exact", replace(settings, precision="fp32"))
     assert exact.warnings == []
-    frames = [np.stack(list(read_frames(tmp_path / name))) for name in ("out", "exact")]
-    assert np.array_equal(*frames), "the weights are those of the file, not rounded ones"
-    again = animate_file(picture, driver, tmp_path / "again.mp4", studio=studio)
-    assert (again.precision, again.warnings) == ("fp32", []), "other jobs go on with them"
+    assert np.array_equal(*(np.stack(list(read_frames(tmp_path / name))) for name in ("out", "exact")))
+    again = animate_file(picture, driver, tmp_path / "again.mp4", session=session)
+    assert (again.precision, again.warnings) == ("fp32", [])
+
+
+# parts, rates, kinds
+
+
+def test_a_part_of_the_driver(mirror: None, settings: Settings, picture: Path, tmp_path: Path) -> None:
+    clip = grey_clip(tmp_path / "clip.mp4", 20)
+    report = animate_file(picture, clip, tmp_path / "p.mp4", replace(settings, start=0.25, end=0.6, quality=0))
+    assert numbers(tmp_path / "p.mp4") == list(range(5, 12))
+    assert (report.frames, report.fps) == (7, "20")
+
+
+def test_another_rate_keeps_the_time(mirror: None, settings: Settings, picture: Path, tmp_path: Path) -> None:
+    clip = grey_clip(tmp_path / "clip.mp4", 20)
+    slow = replace(settings, fps=Fraction(10), start=0.2, quality=0)
+    assert animate_file(picture, clip, tmp_path / "slow.mp4", slow).fps == "10"
+    assert probe(tmp_path / "slow.mp4").duration == pytest.approx(0.8)
+    assert numbers(tmp_path / "slow.mp4") == pytest.approx([4, 6, 8, 10, 12, 14, 16, 18], abs=1)
+
+
+@pytest.mark.parametrize(("start", "end"), [(2.0, None), (0.2, 0.2)])
+def test_empty_parts_are_refused(
+    start: float, end: float | None, settings: Settings, picture: Path, driver: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError):
+        animate_file(picture, driver, tmp_path / "out.mp4", replace(settings, start=start, end=end))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["clip.gif", "clip"])
+def test_animated_pictures_and_folders_drive(
+    kind: str, mirror: None, settings: Settings, picture: Path, tmp_path: Path
+) -> None:
+    grey_clip(tmp_path / kind, 10)
+    report = animate_file(picture, tmp_path / kind, tmp_path / "out.mp4", replace(settings, quality=0))
+    assert numbers(tmp_path / "out.mp4") == list(range(10))
+    assert not report.audio and report.fps == ("25" if kind == "clip" else "20")
+
+
+@pytest.mark.parametrize(("name", "sounds"), [("o.webm", True), ("o.gif", False), ("o", False)])
+def test_outputs_by_suffix(
+    name: str, sounds: bool, mirror: None, settings: Settings, picture: Path, driver: Path, tmp_path: Path
+) -> None:
+    report = animate_file(picture, driver, tmp_path / name, settings)
+    made = probe(tmp_path / name)
+    assert (made.frames, made.width, made.has_audio, report.audio) == (FRAMES, SIDE, sounds, sounds)
+
+
+def test_transparent_pixels_get_the_background_in_both(settings: Settings, tmp_path: Path) -> None:
+    clear = np.zeros((SIDE, SIDE, 4), np.uint8)
+    (tmp_path / "clip").mkdir()
+    for name in ("clear.png", "clip/0.png", "clip/1.png"):
+        assert cv2.imwrite(str(tmp_path / name), clear)
+    green = replace(settings, layout="compare", background=(20, 230, 60))
+    animate_file(tmp_path / "clear.png", tmp_path / "clip", tmp_path / "out", green)
+    frame = read_image(tmp_path / "out" / "000000.png")
+    assert (frame[:, : 2 * SIDE] == (20, 230, 60)).all()
+
+
+# what is said
+
+
+@pytest.mark.parametrize("crop", ["auto", "none"])
+def test_cuts_are_in_the_report_and_the_sound_stays_whole(
+    crop: str, face_settings: Settings, picture: Path, sound: Path, tmp_path: Path
+) -> None:
+    """With a square for each shot, or one that was given; pasted, so that the picture stays whole, too."""
+    with VideoWriter(tmp_path / "cut.mp4", Fraction(12), (200, 100), audio=sound) as writer:
+        for number in range(16):
+            frame = np.full((100, 200, 3), 90 if number < 8 else 200, np.uint8)
+            at = 0 if number < 8 else 100
+            frame[:, at : at + 100] = render(sample_identity(32 if number < 8 else 58), Pose(), 100)
+            writer.write(frame)
+    settings = replace(face_settings, driver_crop=crop, source_crop="10,10,70", paste=True)
+    report = animate_file(picture, tmp_path / "cut.mp4", tmp_path / "out.mp4", settings)
+    assert len(report.shots) == (2 if crop == "auto" else 1)
+    assert any("cut at 0.67 s" in line for line in report.warnings)
+    made, before = probe(tmp_path / "out.mp4"), probe(tmp_path / "cut.mp4")
+    assert (made.frames, made.has_audio) == (16, True)
+    assert made.duration == pytest.approx(before.duration, abs=1 / 12)
+    assert (made.width, made.height) == (96, 96), "all of the picture"
+
+
+def test_a_driver_without_a_face_in_the_given_square_is_told(
+    face_settings: Settings, picture: Path, tmp_path: Path
+) -> None:
+    with VideoWriter(tmp_path / "sky.mp4", Fraction(10), (120, 80)) as writer:
+        for _ in range(5):
+            writer.write(np.full((80, 120, 3), 90, np.uint8))
+    settings = replace(face_settings, driver_crop="none", source_crop="none")
+    (line,) = animate_file(picture, tmp_path / "sky.mp4", tmp_path / "out.mp4", settings).warnings
+    assert "no face" in line
+    with pytest.raises(MissingError):
+        animate_file(picture, tmp_path / "sky.mp4", tmp_path / "none.mp4", replace(settings, driver_crop="auto"))
+
+
+# the drawing of both crops
+
+
+def test_a_preview_shows_the_crops_and_makes_no_video(face_settings: Settings, driver: Path, tmp_path: Path) -> None:
+    write_image(tmp_path / "face.png", render(sample_identity(32), Pose(), 200))
+    settings = replace(face_settings, driver_crop="centre", source_crop="10,20,150")
+    made = preview_crops(tmp_path / "face.png", driver, tmp_path / "crops.png", settings)
+    sheet = read_image(tmp_path / "crops.png")
+    assert (made.source_crop.square, made.shots[0].crop.square) == ((10, 20, 150), (16, 0, 80))
+    green = (sheet == (0, 200, 0)).all(axis=2)
+    assert green[: len(sheet) // 2].any() and green[len(sheet) // 2 :].any()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["crops.png", "face.png"]
+    with pytest.raises(InputError):
+        preview_crops(tmp_path / "face.png", driver, tmp_path / "crops.png", settings)

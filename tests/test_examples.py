@@ -4,7 +4,6 @@ import re
 import shlex
 import shutil
 from collections.abc import Iterator
-from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -16,13 +15,12 @@ from animask.weights import DEFAULT
 
 TRAIN = ["--steps", "1", "--preset", "tiny", "--resolution", "64", "--batch", "2", "--workers", "0"]
 SHORTER = {
-    "train": [*TRAIN, "--perceptual", "pixels", "--device", "cpu"],
+    "train": [*TRAIN, "--perceptual", "lpips", "--device", "cpu", "--ranks", "1"],
     "eval": ["--limit", "1", "--frames", "2"],
     "prepare": ["--resolution", "64", "--min-size", "64", "--min-seconds", "0.2"],
     "bench": ["--seconds", "0.1"],
 }
-# Not run here: test_hub and test_cli_weights have a Hub; test_benchmark and test_exporting run the others.
-ELSEWHERE = ("pull", "push", "bench", "export")
+ELSEWHERE = ("bench", "export")  # test_benchmark and test_exporting run them
 
 
 def walk(command: TyperCommand | TyperGroup, name: str) -> Iterator[tuple[str, TyperCommand]]:
@@ -61,9 +59,8 @@ def folder(tmp_path: Path, picture: Path, driver: Path, tiny_weights: Path, monk
     monkeypatch.chdir(tmp_path)
     for name, value in (("WEIGHTS", tiny_weights), ("DEVICE", "cpu"), ("CACHE", tmp_path / "cache")):
         monkeypatch.setenv(f"ANIMASK_{name}", str(value))
-    monkeypatch.setattr("animask.samples.SECONDS", 2)
-    monkeypatch.setattr("animask.samples.FPS", Fraction(6))
-    monkeypatch.setattr("animask.training.previews.CASES", 5)
+    monkeypatch.setattr("animask.progress.CASES", 5)
+    monkeypatch.setattr("animask.trainer.SETTLING", 2)
     return tmp_path
 
 
@@ -84,8 +81,6 @@ def test_every_example_is_understood(name: str, line: str) -> None:
 @pytest.mark.parametrize("line", RUN)
 def test_an_example_runs(line: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = [word.replace("/data/", "data/") for word in shlex.split(line)[1:]]
-    if "yunet" in arguments:
-        arguments.remove("yunet")  # which is on the Hub
     arguments = [DEFAULT if word.startswith("hf://") else word for word in arguments]
     if arguments[0] == "train":
         shutil.rmtree(folder / "runs")

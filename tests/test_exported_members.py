@@ -12,22 +12,18 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.mark.parametrize("name", animask.__all__)
-def test_a_public_name_is_there_and_documented(name):
+def test_a_public_name_is_there_and_documented(name: str) -> None:
     assert getattr(animask, name).__doc__
     assert getattr(animask, name).__name__ == name
 
 
-def test_all_names_are_listed_in_order():
-    assert sorted(animask.__all__) == dir(animask) == sorted(animask._HOME)
-    assert {"animate", "animate_file", "animate_many", "evaluate", "load_model", "train"} <= set(animask.__all__)
-
-
-def test_another_name_is_an_attribute_error():
-    with pytest.raises(AttributeError, match="has no attribute 'animat'"):
+def test_all_names_are_listed_and_no_others() -> None:
+    assert sorted(animask.__all__) == dir(animask) == sorted(animask.HOME)
+    with pytest.raises(AttributeError, match="animat"):
         _ = animask.animat
 
 
-def test_importing_costs_nothing():
+def test_importing_costs_nothing() -> None:
     code = "import sys, animask; dir(animask); print([x for x in ('torch', 'cv2', 'numpy') if x in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert run.stdout == "[]\n"

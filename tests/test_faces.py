@@ -1,22 +1,31 @@
-"""Faces: what the detectors find in generated pictures, and squares that are worked out by hand."""
+"""Faces: what the networks find in generated pictures; clay of toons, whose pose is known."""
 
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from animask import faces
-from animask.errors import InputError, MissingError
-from animask.faces import FRAME_FACTOR, HEAD_FACTOR, Box, face_square, find_faces, join_faces
-from animask.toons import Pose, keypoints, render, sample_identity
+from animask.errors import MissingError
+from animask.faces import (
+    BODY,
+    POINTS,
+    PUPIL,
+    SKIN,
+    Box,
+    find_faces,
+    list_triangles,
+    network_path,
+    paint_clay,
+    person_mask,
+)
+from animask.toons import KEYPOINTS, Pose, keypoints, render, sample_identity
 
-PERSON = 1  # a toon that is found in every pose below
+PERSON, SIDE = 1, 128
+MOUTH_CORNERS, CHIN = [61, 291], 152  # of the mesh
 
 
-def scene(toons, height=200, width=320):
+def scene(toons: list[tuple[int, int, int, int]], height: int = 200, width: int = 320) -> np.ndarray:
     """Toons of (seed, x, y, size) in a grey picture."""
     picture = np.full((height, width, 3), 128, np.uint8)
     for seed, x, y, size in toons:
@@ -24,11 +33,17 @@ def scene(toons, height=200, width=320):
     return picture
 
 
-def contains(box, point):
+def turned(picture: np.ndarray, degrees: float) -> np.ndarray:
+    height, width = picture.shape[:2]
+    way = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees, 1)
+    return cv2.warpAffine(picture, way, (width, height), borderMode=cv2.BORDER_REPLICATE)
+
+
+def contains(box: Box, point: np.ndarray | tuple[float, float]) -> bool:
     return box.x <= point[0] <= box.x + box.width and box.y <= point[1] <= box.y + box.height
 
 
-def overlap(a, b):
+def overlap(a: Box, b: Box) -> float:
     """Intersection over union."""
     width = min(a.x + a.width, b.x + b.width) - max(a.x, b.x)
     height = min(a.y + a.height, b.y + b.height) - max(a.y, b.y)
@@ -36,172 +51,144 @@ def overlap(a, b):
     return both / (a.width * a.height + b.width * b.height - both)
 
 
-# the detector
+# what is found
 
 
-def test_eyes_and_mouth_are_in_the_box():
-    found = 0
-    for seed in range(8):
-        boxes = find_faces(render(sample_identity(seed), Pose(), 160))
-        points, _ = keypoints(sample_identity(seed), Pose(), 160)
-        inside = [all(contains(box, points[k]) for k in (0, 3, 13, 14)) for box in boxes]
-        found += inside == [True]
-    assert found >= 6
+@pytest.mark.parametrize("seed", range(3))
+def test_the_mesh_lies_on_the_face(seed: int) -> None:
+    (face,) = find_faces(render(sample_identity(seed), Pose(), 160))
+    points, _ = keypoints(sample_identity(seed), Pose(), 160)
+    pairs = {"mouth_left": MOUTH_CORNERS[0], "mouth_right": MOUTH_CORNERS[1], "chin": CHIN}
+    assert face.mesh.shape == (POINTS, 3) and face.mesh.dtype == np.float32
+    assert 0.9 < face.score <= 1
+    for name, number in pairs.items():
+        assert np.hypot(*(face.mesh[number, :2] - points[KEYPOINTS.index(name)])) < 0.15 * face.box.size, name
+    assert all(contains(face.box, points[KEYPOINTS.index(name)]) for name in ("left_pupil", "right_pupil", "nose_tip"))
 
 
-def test_the_largest_face_comes_first():
-    boxes = find_faces(scene([(PERSON, 10, 20, 110), (2, 150, 10, 160)]))
-    assert len(boxes) == 2
-    assert boxes[0].size > boxes[1].size
-    assert contains(boxes[0], (230, 95)) and contains(boxes[1], (65, 80))
+def test_the_largest_face_comes_first() -> None:
+    large, small = find_faces(scene([(PERSON, 10, 20, 110), (2, 150, 10, 160)]))
+    assert large.box.size > small.box.size
+    assert contains(large.box, (230, 95)) and contains(small.box, (65, 80))
 
 
-def test_boxes_are_in_the_pixels_of_a_large_picture():
-    """Above WORKING_SIDE the picture is shrunk for the detector, the boxes are not."""
-    small = scene([(PERSON, 100, 20, 160)])
-    large = cv2.resize(small, None, fx=5, fy=5, interpolation=cv2.INTER_CUBIC)
-    (a,), (b,) = find_faces(small), find_faces(large)
-    assert overlap(Box(*(5 * side for side in a)), b) > 0.8
+@pytest.mark.parametrize("degrees", [30, -60])
+def test_a_tilted_face_is_found_and_its_mesh_is_tilted(degrees: int) -> None:
+    picture = scene([(PERSON, 80, 20, 160)])
+    upright, tilted = (find_faces(each)[0].mesh for each in (picture, turned(picture, degrees)))
+    ways = [mesh[CHIN, :2] - mesh[10, :2] for mesh in (upright, tilted)]  # from the forehead to the chin
+    angles = [np.degrees(np.arctan2(x, y)) for x, y in ways]
+    assert angles[1] - angles[0] == pytest.approx(degrees, abs=5)
 
 
-def test_nothing_is_found_where_nothing_is():
+def test_a_dark_face_is_found_where_a_light_one_is() -> None:
+    light = scene([(PERSON, 80, 20, 160)])
+    (a,), (b,) = find_faces(light), find_faces(light // 8)
+    assert overlap(a.box, b.box) > 0.85
+
+
+def test_a_small_face_is_found_in_a_large_picture() -> None:
+    picture = scene([(PERSON, 1423, 877, 150)], 1500, 2000)
+    near = find_faces(picture[857:1057, 1403:1603])[0].box
+    (face,) = find_faces(picture)
+    assert overlap(face.box, near._replace(x=near.x + 1403, y=near.y + 857)) > 0.8
+
+
+def test_nothing_is_found_where_nothing_is() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
     for picture in (noise, np.zeros((90, 70, 3), np.uint8), np.zeros((1, 1, 3), np.uint8)):
         assert find_faces(picture) == []
 
 
-def test_threads_do_not_disturb_each_other():
+def test_threads_do_not_disturb_each_other() -> None:
     pictures = [scene([(seed, 20 * seed, 10, 150)]) for seed in (1, 2, 3)] * 2
+
+    def boxes(picture: np.ndarray) -> list[Box]:
+        return [face.box for face in find_faces(picture)]
+
     with ThreadPoolExecutor(3) as pool:
-        assert list(pool.map(find_faces, pictures)) == [find_faces(picture) for picture in pictures]
+        assert list(pool.map(boxes, pictures)) == [boxes(picture) for picture in pictures]
 
 
-def test_a_turned_face_is_looked_for_on_both_sides(monkeypatch):
-    """The data of the profile cascade know one side only; boxes from the mirror image are turned back."""
-    calls = []
-
-    def scan(name, votes, grey):
-        calls.append(name)
-        is_mirrored = "profile" in name and calls.count(name) == 2
-        return [(10, 20, 30, 30)] if is_mirrored else []
-
-    monkeypatch.setattr(faces, "_scan", scan)
-    assert find_faces(np.zeros((100, 200, 3), np.uint8)) == [Box(200 - 10 - 30, 20, 30, 30)]
-    assert len(calls) == 3  # frontal, profile twice, and no further
+def test_a_person_is_told_from_what_is_behind() -> None:
+    mask = person_mask(render(sample_identity(PERSON), Pose(), 200))
+    assert mask.shape == (200, 200) and mask.dtype == np.float32
+    assert mask.min() >= 0 and mask.max() <= 1
+    assert mask[80:120, 85:115].min() > 0.9  # the face
+    assert mask[:20, :20].max() < 0.1
 
 
-def test_boxes_of_one_face_are_one():
-    boxes = [(0, 0, 50, 50), (4, 4, 40, 40), (100, 0, 20, 20)]
-    assert faces._suppress(boxes) == [(0, 0, 50, 50), (100, 0, 20, 20)]
+def test_a_network_that_is_gone_is_named() -> None:
+    with pytest.raises(MissingError, match=r"nothing\.tflite"):
+        network_path("nothing")
 
 
-# YuNet
+# clay
 
 
-class FakeYuNet:
-    """Says that one face fills the middle of what it sees."""
-
-    def setInputSize(self, size):
-        self.size = size
-
-    def detect(self, image):
-        width, height = self.size
-        assert image.shape == (height, width, 3)
-        row = np.zeros((1, 15), np.float32)
-        row[0, :4] = width / 4, height / 4, width / 2, height / 2
-        return 1, row
+def clay(pose: Pose, size: int = SIDE) -> np.ndarray:
+    """Clay of the toon in a pose, and no blank."""
+    painted = paint_clay(render(sample_identity(PERSON), pose, 256), size)
+    assert painted is not None
+    return painted
 
 
-def test_yunet_is_used_where_its_file_is_given(tmp_path, monkeypatch):
-    path = tmp_path / "yunet.onnx"
-    path.write_bytes(b"onnx")
-    made = []
-    monkeypatch.setattr(cv2.FaceDetectorYN, "create", lambda *given: made.append(given) or FakeYuNet())
-    assert find_faces(np.zeros((800, 1600, 3), np.uint8), path) == [Box(400, 200, 800, 400)]
-    assert find_faces(np.zeros((200, 100, 3), np.uint8), path) == [Box(25, 50, 50, 100)]
-    assert len(made) == 1 and made[0][0] == str(path)
+def near(name: str, pose: Pose, reach: int = 3) -> tuple[slice, slice]:
+    """The pixels of the clay around a key point of the toon."""
+    points, _ = keypoints(sample_identity(PERSON), pose, SIDE)
+    x, y = points[KEYPOINTS.index(name)].round().astype(int)
+    return slice(y - reach, y + reach + 1), slice(x - reach, x + reach + 1)
 
 
-def test_a_missing_or_wrong_yunet_file_is_named(tmp_path):
-    picture = np.zeros((50, 50, 3), np.uint8)
-    with pytest.raises(MissingError, match=r"absent\.onnx"):
-        find_faces(picture, tmp_path / "absent.onnx")
-    path = tmp_path / "wrong.onnx"
-    path.write_bytes(b"not a network")
-    with pytest.raises(InputError, match=r"wrong.onnx.*YuNet"):
-        find_faces(picture, path)
+def test_parts_have_their_greys_where_they_are_on_the_face() -> None:
+    pose = Pose()
+    painted = clay(pose)
+    assert painted.shape == (SIDE, SIDE) and painted.dtype == np.uint8
+    assert painted[:10, :10].max() < 10  # the background
+    assert painted[-8:, 60:68].mean() == pytest.approx(BODY, abs=3)
+    assert np.percentile(painted, 99) > SKIN
+    assert painted[near("nose_tip", pose, 1)].min() > 150
+    for name in ("left_pupil", "right_pupil"):
+        assert painted[near(name, pose)].min() < PUPIL + 40
 
 
-# squares
+def test_clay_shows_nothing_of_colours() -> None:
+    picture = render(sample_identity(PERSON), Pose(), 256)
+    tinted = np.clip(picture * np.array([1.0, 0.85, 0.7]), 0, 255).astype(np.uint8)
+    difference = np.abs(clay(Pose()).astype(int) - paint_clay(tinted, SIDE))
+    assert difference.mean() < 3
 
 
-def test_the_square_of_a_face():
-    """190 = 1.9 × 100 pixels; the face's centre (450, 350), 3 pixels lower: from 355 and 258 on."""
-    assert face_square(Box(400, 300, 100, 100), 1000, 1000) == (355, 258, 190)
+def test_an_open_mouth_is_dark_inside() -> None:
+    shut, opened = (clay(pose)[near("lip_bottom", Pose(), 8)].astype(int) for pose in (Pose(), Pose(mouth_open=1.0)))
+    assert (opened < 80).sum() > (shut < 80).sum() + 20
 
 
-@pytest.mark.parametrize(
-    ("box", "expected"),
-    [
-        (Box(0, 0, 100, 100), (0, 0, 190)),  # moved in at the left and top
-        (Box(500, 300, 100, 100), (410, 210, 190)),  # and at the right and bottom
-        (Box(150, 50, 300, 300), (100, 0, 400)),  # as large as the picture, in the middle of the face
-    ],
-)
-def test_the_square_stays_in_the_picture(box, expected):
-    assert face_square(box, 400, 600) == expected
+def test_shut_eyes_have_no_pupils() -> None:
+    opened, shut = (clay(pose)[near("left_pupil", Pose(), 5)] for pose in (Pose(), Pose(blink_l=1, blink_r=1)))
+    assert (shut < 80).sum() < (opened < 80).sum() / 2
 
 
-BOXES = st.builds(Box, st.integers(-20, 400), st.integers(-20, 300), st.integers(20, 200), st.integers(20, 200))
+def test_the_gaze_moves_the_iris() -> None:
+    def dark(pose: Pose) -> float:
+        """Column of the pupils' centre of mass."""
+        columns = [np.maximum(0, 100.0 - clay(pose)[near(name, Pose(), 5)]) for name in ("left_pupil", "right_pupil")]
+        return float(np.mean([(each.sum(0) * np.arange(11)).sum() / each.sum() for each in columns]))
+
+    assert dark(Pose(gaze_x=0.9)) > dark(Pose(gaze_x=-0.9)) + 0.5
 
 
-@given(found=st.lists(st.lists(BOXES, max_size=3), max_size=6))
-def test_every_square_lies_in_the_picture(found):
-    square = join_faces(found, 300, 400)
-    assert (square is None) == (not any(found))
-    if square is not None:
-        x, y, size = square
-        assert size >= 1 and 0 <= x <= 400 - size and 0 <= y <= 300 - size
+def test_a_picture_without_a_face_has_no_clay() -> None:
+    assert paint_clay(np.full((90, 90, 3), 120, np.uint8)) is None
 
 
-def test_one_square_holds_the_head_wherever_it_moves():
-    """From x = 300 to 500: 1.6 head sizes and 200 pixels of movement, centred between the ends."""
-    found = [[Box(x, 300, 100, 100)] for x in range(300, 501, 40)]
-    x, y, size = join_faces(found, 1000, 1000)
-    assert size == round(HEAD_FACTOR * 100 + 200)
-    assert (x, y) == (450 - size / 2, 350 + 3 - size / 2)
-
-
-def test_a_still_head_has_the_square_of_a_picture():
-    box = Box(400, 300, 100, 100)
-    assert join_faces([[box]] * 5, 1000, 1000) == face_square(box, 1000, 1000)
-
-
-def test_missed_frames_and_false_detections_do_not_move_the_square():
-    face = Box(400, 300, 100, 100)
-    false = [Box(50, 600, 100, 100), Box(420, 340, 40, 40), Box(100, 100, 240, 240)]
-    found = [[face], [], [false[0], face], [], [face, false[1]], [false[2], face], [face], []]
-    assert join_faces(found, 1000, 1000) == face_square(face, 1000, 1000)
-
-
-def test_of_two_people_the_larger_one_is_followed():
-    """Their sizes differ little, so now one is the largest of its frame, now the other."""
-    left = [Box(100, 300, 100 + k % 3, 100 + k % 3) for k in range(9)]
-    right = [Box(700, 300, 103 - k % 2, 103 - k % 2) for k in range(9)]
-    x, _, size = join_faces([[a, b] for a, b in zip(left, right, strict=True)], 1000, 1000)
-    assert 600 < x < 700 and size == pytest.approx(FRAME_FACTOR * 103, abs=2)
-
-
-def test_a_clip_has_one_square_from_its_frames():
-    """The toon moves 60 pixels to the right, is away for two frames, and comes back."""
-    blank = np.full((200, 320, 3), 128, np.uint8)
-    frames = [scene([(PERSON, x, 20, 160)]) for x in (20, 50, 80)] + [blank, blank]
-    (first,), (last,) = find_faces(frames[0]), find_faces(frames[2])
-    x, y, size = join_faces([find_faces(frame) for frame in frames], 200, 320)
-    assert x <= first.x and last.x + last.width <= x + size
-    assert y <= first.y and first.y + first.height <= y + size
-
-
-@pytest.mark.parametrize("count", [0, 3])
-def test_a_clip_without_a_face_has_no_square(count):
-    assert join_faces([[]] * count, 64, 64) is None
+def test_triangles_cover_the_face_once() -> None:
+    """Euler: points - edges + triangles = 1, and edges of one triangle only lie on one outline."""
+    triangles = list_triangles()
+    assert set(triangles.ravel()) == set(range(POINTS))
+    edges: dict[tuple[int, int], int] = {}
+    for a, b, c in np.sort(triangles, 1).tolist():
+        for edge in ((a, b), (b, c), (a, c)):
+            edges[edge] = edges.get(edge, 0) + 1
+    assert max(edges.values()) == 2
+    assert POINTS - len(edges) + len(triangles) == 1

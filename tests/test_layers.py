@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from animask.layers import EncoderDecoder, ResidualBlock, UNet, channels, decoding_block, encoding_block
+from animask.layers import EncoderDecoder, ResidualBlock, channels, decoding_block, encoding_block
 
 
 def noise(*shape):
@@ -83,14 +83,14 @@ def widths(blocks):
 
 
 def test_encoder_and_decoder_mirror_each_other():
-    net = EncoderDecoder(5, 4, 3, 16, "relu-bn")
+    net = EncoderDecoder(5, 4, 3, 16, "relu-bn", skips=False)
     assert widths(net.encoder) == [(5, 8), (8, 16), (16, 16)]
     assert widths(net.decoder) == [(16, 16), (16, 8), (8, 4)]
     assert net(noise(2, 5, 16, 24)).shape == (2, 4, 16, 24)
 
 
 def test_unet_decodes_what_it_has_kept():
-    net = UNet(5, 4, 3, 16, "relu-bn")
+    net = EncoderDecoder(5, 4, 3, 16, "relu-bn", skips=True)
     assert widths(net.encoder) == [(5, 8), (8, 16), (16, 16)]
     assert widths(net.decoder) == [(16, 16), (16 + 16, 8), (8 + 8, 4)]
     x = noise(2, 5, 16, 24)
@@ -101,15 +101,15 @@ def test_unet_decodes_what_it_has_kept():
 
 def test_only_the_unet_sees_past_its_deepest_block():
     """With a silent deepest block, the plain network says the same for every input, the U-Net does not."""
-    for net, skips in ((EncoderDecoder(3, 4, 3, 16, "bn-relu"), False), (UNet(3, 4, 3, 16, "bn-relu"), True)):
-        net.eval()
+    for skips in (False, True):
+        net = EncoderDecoder(3, 4, 3, 16, "bn-relu", skips).eval()
         nn.init.zeros_(net.encoder[-1].conv.weight)
         a, b = net(noise(1, 3, 16, 16)), net(-noise(1, 3, 16, 16))
         assert (a[:, :4] - b[:, :4]).abs().max().gt(1e-6) == skips
 
 
 def test_every_skip_of_the_unet_is_used():
-    net = UNet(3, 4, 3, 16, "bn-relu").eval()
+    net = EncoderDecoder(3, 4, 3, 16, "bn-relu", skips=True).eval()
     x = noise(1, 3, 16, 16)
     before = net(x)[:, :4]
     for block, kept in zip(net.decoder[1:], (16, 8), strict=True):
@@ -117,3 +117,15 @@ def test_every_skip_of_the_unet_is_used():
         block.conv.weight.data[:, -kept:] = 0
         assert (net(x)[:, :4] - before).abs().max() > 1e-6
         block.conv.weight.data = weight
+
+
+def test_a_dilated_block_sees_further():
+    for dilation in (1, 4):
+        block = ResidualBlock(1, dilation).eval().requires_grad_(False)
+        for conv in (block.conv1, block.conv2):
+            conv.weight.fill_(1.0)
+            conv.bias.fill_(0.0)
+        x = torch.zeros(1, 1, 33, 33)
+        x[..., 16, 16] = 1
+        columns = block(x)[0, 0].amax(0).nonzero().flatten() - 16
+        assert columns.tolist() == [-2 * dilation, -dilation, 0, dilation, 2 * dilation]

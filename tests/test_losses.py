@@ -1,19 +1,19 @@
 """The losses against answers worked out by hand."""
 
-import math
-
 import pytest
 import torch
 from torch.nn import functional
 
 from animask.losses import (
-    IMAGENET_MEAN,
+    LooksLoss,
     PerceptualLoss,
-    PixelLoss,
-    RandomPerceptualLoss,
     VGGFeatures,
+    clay_loss,
+    clay_weight,
+    detail,
     make_loss,
     mask_loss,
+    pixel_loss,
     pyramid,
 )
 
@@ -31,8 +31,17 @@ def noise(*shape):
     return torch.rand(shape, generator=torch.Generator().manual_seed(0))
 
 
+def vgg(relus, seed=0):
+    """A VGG with random weights."""
+    network = VGGFeatures(relus)
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in network.parameters():
+        parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.1)
+    return network
+
+
 def losses():
-    return [make_loss("random", (1, 3), (1, 2), None), make_loss("pixels", (1,), (1, 2, 4), None)]
+    return [PerceptualLoss(vgg((1, 3)), (1, 2)), LooksLoss((1, 2))]
 
 
 def compare(loss, a, b):
@@ -68,7 +77,7 @@ def test_distance_is_the_sum_of_the_means():
 
 
 def test_equal_images_are_at_distance_zero_and_others_are_not():
-    x = noise(2, 3, 16, 16)
+    x = noise(2, 3, 32, 32)
     for loss in losses():
         assert compare(loss, x, x) == 0
         assert compare(loss, x, x.flip(3)) > 0.01
@@ -76,47 +85,53 @@ def test_equal_images_are_at_distance_zero_and_others_are_not():
 
 def test_distance_lets_the_gradient_through_to_the_image_only():
     for loss in losses():
-        x = noise(1, 3, 16, 16).requires_grad_()
-        compare(loss, x, torch.zeros(1, 3, 16, 16)).backward()
+        x = noise(1, 3, 32, 32).requires_grad_()
+        compare(loss, x, torch.zeros(1, 3, 32, 32)).backward()
         assert x.grad.abs().max() > 0
         assert not any(parameter.requires_grad for parameter in loss.parameters())
 
 
-# pixels
+# taught masks
 
 
-def test_pixel_loss_of_a_constant_offset():
-    x = noise(2, 3, 16, 16) / 2
-    assert compare(PixelLoss((1, 2, 4)), x, x + 0.25) == pytest.approx(3 * 0.25, rel=1e-5)
+def test_detail_is_what_the_neighbourhood_has_not():
+    x = torch.zeros(1, 1, 9, 9)
+    x[..., 4, 4] = 1.0
+    sharp = detail(x)
+    assert sharp[0, 0, 4, 4] == pytest.approx(24 / 25)
+    assert sharp[0, 0, 2, 2] == pytest.approx(-1 / 25)
+    assert sharp[0, 0, 0, 0] == 0
+    assert detail(torch.ones(1, 1, 9, 9)).abs().max() < 1e-6, "borders are no detail"
 
 
-def test_pixel_loss_of_a_ramp():
-    """Values 0, .1, .2, .3 in every row: mean .15, steps of .1 to the right and none downwards."""
-    ramp = (torch.arange(4.0) / 10).expand(1, 3, 4, 4)
-    zero = torch.zeros(1, 3, 4, 4)
-    assert compare(PixelLoss((1,)), ramp, zero) == pytest.approx(0.15 + 0.1)
-    assert compare(PixelLoss((1,)), ramp.mT, zero) == pytest.approx(0.15 + 0.1)
-    assert compare(PixelLoss((2,)), ramp, zero) == pytest.approx(0.15 + 0.2)
+def test_clay_loss_of_a_constant_offset_and_of_a_point():
+    flat = torch.full((2, 1, 8, 8), 0.25)
+    assert clay_loss(flat + 0.5, flat) == pytest.approx(0.5)
+    point = torch.zeros(1, 1, 9, 9)
+    point[..., 4, 4] = 1.0
+    # the mask misses the point: |y - clay| = 1 there, of weight 1 + 16 · 24/25; detail is 24/25 there and 1/25 around
+    wanted = (1 + 16 * 24 / 25) / 81 + 2 * (24 / 25 + 24 / 25) / 81
+    assert clay_loss(torch.zeros_like(point), point) == pytest.approx(wanted, rel=1e-5)
+
+
+def test_pixels_count_once_twice_or_six_times():
+    flat = torch.full((1, 1, 8, 8), 0.5)
+    assert clay_weight(flat).unique().tolist() == pytest.approx([2.0])
+    assert clay_weight(flat * 0).unique().tolist() == [1.0]
+    flat[..., 4, 4] = 1.0
+    assert clay_weight(flat).max() == 6
+
+
+def test_pixel_loss_of_an_offset_and_a_ramp():
+    ones = torch.ones(1, 1, 8, 8)
+    assert pixel_loss(torch.full((1, 3, 8, 8), -0.25), ones) == pytest.approx(3 * 0.25)
+    assert pixel_loss(torch.full((1, 3, 8, 8), -0.25), 2 * ones) == pytest.approx(6 * 0.25)
+    ramp = (torch.arange(8.0) / 10).expand(1, 3, 8, 8)  # mean .35; steps of .1, .2 and .4 at the three scales
+    assert pixel_loss(ramp, ones) == pytest.approx(3 * 0.35 + 0.1 + 0.2 + 0.4, rel=1e-5)
+    assert pixel_loss(ramp.mT, ones) == pytest.approx(3 * 0.35 + 0.1 + 0.2 + 0.4, rel=1e-5)
 
 
 # VGG-19
-
-
-def test_relus_one_three_five_are_the_first_of_three_stages():
-    features = VGGFeatures((1, 3, 5))(noise(2, 3, 32, 32))
-    assert [tuple(x.shape) for x in features] == [(2, 64, 32, 32), (2, 128, 16, 16), (2, 256, 8, 8)]
-    for x in features:
-        assert x.min() == 0
-        assert 0.2 < x.gt(0).float().mean() < 0.8
-
-
-def test_no_more_layers_than_needed():
-    network = VGGFeatures((1, 3, 5))
-    convolutions = [layer for layer in network.features if isinstance(layer, torch.nn.Conv2d)]
-    assert len(convolutions) == 5
-    assert list(network.state_dict()) == [
-        f"features.{index}.{part}" for index, _, _ in CONVOLUTIONS[:5] for part in ("weight", "bias")
-    ]
 
 
 def test_all_sixteen_relus_have_the_layout_of_vgg_19():
@@ -137,7 +152,7 @@ def test_all_sixteen_relus_have_the_layout_of_vgg_19():
 
 
 def test_features_are_those_of_the_convolutions_by_hand():
-    network = VGGFeatures((1, 3), seed=3)
+    network = vgg((1, 3), seed=3)
     state = network.state_dict()
     x = noise(1, 3, 8, 8)
     mean = torch.tensor((0.485, 0.456, 0.406)).view(1, 3, 1, 1)
@@ -154,45 +169,11 @@ def test_features_are_those_of_the_convolutions_by_hand():
     assert torch.allclose(found[1], third)
 
 
-def test_the_mean_colour_is_zero_to_the_network():
-    x = torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1).expand(1, 3, 8, 8)
-    assert all(feature.abs().max() < 1e-5 for feature in VGGFeatures((1, 3))(x))
-
-
-def test_features_of_a_batch_are_those_of_each_image():
-    x = noise(3, 3, 16, 16)
-    for loss in losses():
-        together = loss.features(x)
-        for i in range(3):
-            for a, b in zip(together, loss.features(x[i : i + 1]), strict=True):
-                assert torch.allclose(a[i : i + 1], b, atol=1e-5)
-
-
-def test_random_weights_are_the_same_for_the_same_seed():
-    before = torch.get_rng_state()
-    first, again, other = VGGFeatures((3,)), VGGFeatures((3,)), VGGFeatures((3,), seed=1)
-    torch.set_rng_state(before)
-    for name, value in first.state_dict().items():
-        assert torch.equal(value, again.state_dict()[name])
-        if name.endswith("weight"):
-            assert not torch.equal(value, other.state_dict()[name])
-        else:
-            assert value.eq(0).all()
-
-
-def test_random_weights_keep_the_scale_of_the_features():
-    """He's initialisation: variance 2 / (9 · inputs), so that deep features neither vanish nor explode."""
-    network = VGGFeatures((5,))
-    for index, inputs, _ in CONVOLUTIONS[:5]:
-        weight = network.state_dict()[f"features.{index}.weight"]
-        assert weight.std() == pytest.approx(math.sqrt(2 / (9 * inputs)), rel=0.1)
-
-
 # the perceptual losses
 
 
 def test_perceptual_loss_sums_scales_and_layers():
-    network = VGGFeatures((1, 3))
+    network = vgg((1, 3))
     a, b = noise(2, 3, 16, 16), noise(2, 3, 16, 16).flip(3)
     expected = sum(
         (x - y).abs().mean()
@@ -202,19 +183,11 @@ def test_perceptual_loss_sums_scales_and_layers():
     assert compare(PerceptualLoss(network, (1, 2)), a, b) == pytest.approx(expected.item(), rel=1e-5)
 
 
-def test_random_loss_adds_the_pixels_at_every_scale():
-    network = VGGFeatures((1, 3))
-    a, b = noise(2, 3, 16, 16), noise(2, 3, 16, 16).flip(3)
-    added = compare(RandomPerceptualLoss(network, (1, 2)), a, b) - compare(PerceptualLoss(network, (1, 2)), a, b)
-    expected = (a - b).abs().mean() + functional.avg_pool2d(a - b, 2).abs().mean()
-    assert added == pytest.approx(expected.item(), rel=1e-4)
-
-
-def test_make_loss_gives_what_is_named():
-    assert type(make_loss("pixels", (1,), (1, 2), None)) is PixelLoss
-    random = make_loss("random", (1, 2), (1, 2), None)
-    assert type(random) is RandomPerceptualLoss
-    assert (random.network.relus, random.scales) == ({1, 2}, (1, 2))
+def test_looks_are_lpips_and_pixels_at_every_scale():
+    a, b = noise(2, 3, 32, 32), noise(2, 3, 32, 32).flip(3)
+    loss = LooksLoss((1, 2))
+    pixels = (a - b).abs().mean() + functional.avg_pool2d(a - b, 2).abs().mean()
+    assert compare(loss, a, b) == pytest.approx((pixels + loss.lpips(a, b).mean()).item(), rel=1e-5)
 
 
 def test_vgg_weights_come_from_a_state_of_torchvision():
@@ -229,10 +202,3 @@ def test_vgg_weights_come_from_a_state_of_torchvision():
         assert loss.network.features[index].weight.unique().tolist() == [index + 0.5]
         assert loss.network.features[index].bias.unique().tolist() == [-index]
     assert not any(parameter.requires_grad for parameter in loss.parameters())
-
-
-def test_vgg_without_weights_is_no_random_network():
-    with pytest.raises(AssertionError, match="vgg19 needs its weights"):
-        make_loss("vgg19", (1,), (1,), None)
-    with pytest.raises(KeyError, match=r"features\.0\.weight"):
-        make_loss("vgg19", (1,), (1,), {})

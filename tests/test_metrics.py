@@ -8,8 +8,6 @@ from torch import Tensor
 
 from animask.metrics import KeyPoints, aed, akd, csim, identity_leak, l1, mkr, psnr, ssim
 
-FRAME_METRICS, POINT_METRICS, EMBEDDING_METRICS = [l1, psnr, ssim], [akd, mkr], [aed, csim]
-
 
 def grey(*levels: float, height: int = 16, width: int = 20) -> Tensor:
     """One flat frame for each level: (B, 3, height, width)."""
@@ -34,30 +32,18 @@ def equals(values: Tensor, *expected: float, abs: float = 1e-6) -> bool:
 # frames
 
 
-@pytest.mark.parametrize(("metric", "best"), [(l1, 0), (psnr, math.inf), (ssim, 1)])
-def test_equal_frames_reach_the_best_value(metric, best):
-    frames = noise(2, 3, 16, 20)
-    assert equals(metric(frames, frames), best, best)
-
-
-def test_l1_of_constant_offsets():
-    assert equals(l1(grey(0.25, 0.5, 1.0), grey(0.5, 0.25, 0.0)), 0.25, 0.25, 1.0)
-
-
 def test_l1_is_a_mean_over_channels_and_pixels():
     output = grey(0.0, height=2, width=2)
     output[0, 1, 0, 0] = 0.6  # one of the 12 values
     assert equals(l1(output, grey(0.0, height=2, width=2)), 0.05)
+    assert equals(l1(grey(0.25, 0.5, 1.0), grey(0.5, 0.25, 0.0)), 0.25, 0.25, 1.0)
 
 
 def test_psnr_of_known_errors():
     # squared errors 0.01, 0.0001, 1: 20, 40 and 0 dB
     assert equals(psnr(grey(0.6, 0.51, 0.0), grey(0.5, 0.5, 1.0)), 20, 40, 0, abs=1e-4)
-
-
-def test_psnr_takes_the_logarithm_of_the_frame_s_mean_square():
     output = grey(0.0, height=1, width=4)
-    output[0, :, 0, 0] = 0.2  # MSE = 0.04 / 4 = 0.01
+    output[0, :, 0, 0] = 0.2  # the logarithm is of the frame's mean square, 0.04 / 4
     assert equals(psnr(output, grey(0.0, height=1, width=4)), 20, abs=1e-4)
 
 
@@ -85,57 +71,45 @@ def test_ssim_agrees_with_scikit_image(amount):
     skimage = pytest.importorskip("skimage.metrics", reason="scikit-image is a test dependency")
     ramp = torch.linspace(0, 1, 40).expand(2, 3, 33, 40)
     output = (1 - amount) * ramp + amount * noise(2, 3, 33, 40)
-    as_in_the_paper = {
-        "gaussian_weights": True,
-        "sigma": 1.5,
-        "use_sample_covariance": False,
-        "data_range": 1.0,
-    }
+    as_in_the_paper = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 1.0}
     pairs = zip(output.double().numpy(), ramp.double().numpy(), strict=True)
     expected = [skimage.structural_similarity(x, y, channel_axis=0, **as_in_the_paper) for x, y in pairs]
     assert equals(ssim(output, ramp), *expected, abs=1e-5)
 
 
-def test_ssim_refuses_frames_smaller_than_its_window():
-    with pytest.raises(ValueError, match="11x11"):
-        ssim(grey(0.5, height=10), grey(0.5, height=10))
-
-
-@pytest.mark.parametrize("metric", FRAME_METRICS)
 @pytest.mark.parametrize("bad", [math.nan, math.inf, 1.01, -0.01])
-def test_frames_with_bad_values_are_refused_not_skipped(metric, bad):
+def test_frames_with_bad_values_are_refused_not_skipped(bad):
     frames = grey(0.5, 0.5)
     broken = frames.clone()
     broken[1, 2, 3, 4] = bad
-    for output, truth in [(broken, frames), (frames, broken)]:
-        with pytest.raises(ValueError, match="within"):
-            metric(output, truth)
+    for metric in (l1, psnr, ssim):
+        for output, truth in [(broken, frames), (frames, broken)]:
+            with pytest.raises(ValueError):
+                metric(output, truth)
 
 
-@pytest.mark.parametrize("metric", FRAME_METRICS)
-def test_frames_of_other_shapes_or_types_are_refused(metric):
-    with pytest.raises(ValueError, match="one shape"):
-        metric(grey(0.5, 0.5), grey(0.5))  # would broadcast
-    with pytest.raises(ValueError, match="one shape"):
-        metric(grey(0.5)[:, :1], grey(0.5)[:, :1])
-    with pytest.raises(ValueError, match="floats"):
-        metric(grey(0.0).byte(), grey(0.0).byte())
+def test_shapes_that_would_broadcast_and_other_types_are_refused():
+    for metric in (l1, psnr, ssim):
+        for output, truth in [(grey(0.5, 0.5), grey(0.5)), (grey(0.5)[:, :1],) * 2, (grey(0.0).byte(),) * 2]:
+            with pytest.raises(ValueError):
+                metric(output, truth)
+    for metric in (akd, mkr):
+        with pytest.raises(ValueError):
+            metric(TRUTH, KeyPoints(TRUTH.xy[:, :2], TRUTH.visible[:, :2]))
+    for metric in (aed, csim):
+        with pytest.raises(ValueError):
+            metric(noise(2, 4), noise(1, 4))
 
 
-@pytest.mark.parametrize("metric", FRAME_METRICS)
-def test_reduced_precision_is_measured_in_float32(metric):
+def test_reduced_precision_is_measured_in_float32():
     output, truth = noise(1, 3, 16, 20).bfloat16(), grey(0.5).bfloat16()
-    assert equals(metric(output, truth), *metric(output.float(), truth.float()).tolist())
+    for metric in (l1, psnr, ssim):
+        assert equals(metric(output, truth), *metric(output.float(), truth.float()).tolist())
 
 
 # key points
 
 TRUTH = points([[(10, 20), (30, 40), (50, 60)]], [[1, 1, 1]])
-
-
-def test_equal_points():
-    assert equals(akd(TRUTH, TRUTH), 0)
-    assert equals(mkr(TRUTH, TRUTH), 0)
 
 
 def test_akd_is_per_coordinate_and_scaled_and_takes_integers():
@@ -158,16 +132,12 @@ def test_a_joint_that_the_truth_lacks_is_left_out_of_both():
     assert equals(mkr(output, truth), 1 / 2)
 
 
-def test_all_joints_missed_skips_akd_and_is_the_worst_mkr():
-    output = TRUTH._replace(visible=~TRUTH.visible)
-    assert equals(akd(output, TRUTH), math.nan)
-    assert equals(mkr(output, TRUTH), 1)
-
-
-def test_a_truth_without_joints_skips_both():
-    truth = TRUTH._replace(visible=~TRUTH.visible)
-    assert equals(akd(TRUTH, truth), math.nan)
-    assert equals(mkr(TRUTH, truth), math.nan)
+def test_missing_all_joints_is_the_worst_mkr_and_a_truth_without_any_skips_both():
+    none = TRUTH._replace(visible=~TRUTH.visible)
+    assert equals(akd(none, TRUTH), math.nan)
+    assert equals(mkr(none, TRUTH), 1)
+    assert equals(akd(TRUTH, none), math.nan)
+    assert equals(mkr(TRUTH, none), math.nan)
 
 
 def test_used_frames_weigh_the_same_and_skipped_frames_can_be_counted():
@@ -177,18 +147,6 @@ def test_used_frames_weigh_the_same_and_skipped_frames_can_be_counted():
     assert equals(values, 3, math.nan, 5)
     assert values.nanmean().item() == 4  # the three joints pooled would give 11 / 3
     assert values.isnan().sum().item() == 1
-
-
-@pytest.mark.parametrize("metric", POINT_METRICS)
-def test_points_of_other_shapes_or_types_are_refused(metric):
-    with pytest.raises(ValueError, match="one shape"):
-        metric(TRUTH, KeyPoints(TRUTH.xy[:, :2], TRUTH.visible[:, :2]))
-    with pytest.raises(ValueError, match="one shape"):
-        metric(KeyPoints(noise(1, 3, 3), TRUTH.visible), KeyPoints(noise(1, 3, 3), TRUTH.visible))
-    with pytest.raises(ValueError, match="bool"):
-        metric(TRUTH, TRUTH._replace(visible=TRUTH.visible.float()))
-    with pytest.raises(ValueError, match="bool"):
-        metric(TRUTH._replace(visible=TRUTH.visible[:, :2]), TRUTH)
 
 
 # embeddings
@@ -224,24 +182,13 @@ def test_identity_leak_of_known_angles():
     assert equals(identity_leak(at(60), truth, driver), 0.5)
     assert equals(identity_leak(at(60), at(45), driver), 0.5 - math.sqrt(0.5))
     assert equals(identity_leak(-driver, driver, driver), -2)
+    for triple in [(MISSED, EAST, EAST), (EAST, MISSED, EAST), (EAST, EAST, MISSED)]:
+        assert equals(identity_leak(*triple), math.nan)
 
 
-@pytest.mark.parametrize("metric", EMBEDDING_METRICS)
+@pytest.mark.parametrize("metric", [aed, csim])
 def test_a_missed_face_skips_its_frame_only(metric):
     both, one_missed = torch.cat([EAST, EAST]), torch.cat([EAST, MISSED])
     best = metric(EAST, EAST).item()
     assert equals(metric(one_missed, both), best, math.nan)
     assert equals(metric(both, one_missed), best, math.nan)
-
-
-def test_identity_leak_needs_all_three_embeddings():
-    for triple in [(MISSED, EAST, EAST), (EAST, MISSED, EAST), (EAST, EAST, MISSED)]:
-        assert equals(identity_leak(*triple), math.nan)
-
-
-@pytest.mark.parametrize("metric", EMBEDDING_METRICS)
-def test_embeddings_of_other_shapes_are_refused(metric):
-    with pytest.raises(ValueError, match="one shape"):
-        metric(noise(2, 4), noise(1, 4))  # would broadcast
-    with pytest.raises(ValueError, match="one shape"):
-        metric(noise(4), noise(4))

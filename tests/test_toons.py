@@ -11,6 +11,7 @@ from animask.toons import (
     KEYPOINTS,
     Identity,
     Pose,
+    clay,
     keypoints,
     pose_at,
     render,
@@ -221,3 +222,33 @@ def test_a_blink_covers_the_pupil():
     assert shut[y, x].sum() > opened[y, x].sum() + 60
     x, y = np.rint(point("right_pupil", identity, Pose(), 256)).astype(int)
     np.testing.assert_allclose(shut[y, x], opened[y, x], atol=2)  # the other eye stays open
+
+
+# clay
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_clay_is_the_toon_without_its_colours(seed):
+    who, pose = sample_identity(seed), sample_pose(np.random.default_rng(seed))
+    grey = clay(who, pose, 64)
+    assert (grey.shape, grey.dtype) == ((64, 64), np.uint8)
+    other = sample_identity(seed + 100)
+    dressed = {name: getattr(other, name) for name in ("skin", "hair_colour", "iris", "lip_colour", "clothes_colour")}
+    dressed |= {"backdrop": "room", "glasses": "none", "beard": "none", "light_x": 0.7, "freckles": 9, "seed": seed}
+    assert np.array_equal(clay(dataclasses.replace(who, **dressed), pose, 64), grey), "nothing of the appearance shows"
+    # where a picture changes with its ground, nobody is
+    bare = dataclasses.replace(who, glasses="none", beard="none", earrings=False, clothes="crew")
+    grounds = [render(bare, pose, 64, ground=level).astype(int) for level in ((0.0,) * 3, (255.0,) * 3)]
+    alone = np.abs(grounds[0] - grounds[1]).min(2) > 128
+    thick = cv2.dilate((grey > 8).astype(np.uint8), np.ones((3, 3)))
+    thin = cv2.erode((grey > 8).astype(np.uint8), np.ones((3, 3)))
+    assert not (alone & (thin > 0)).any(), "the same outline within a pixel"
+    assert not (~alone & (thick == 0)).any()
+    assert 130 < grey.max() <= 255
+
+
+def test_clay_moves_with_the_pose():
+    who = sample_identity(3)
+    still, turned, smiling = (clay(who, pose, 64).astype(int) for pose in (Pose(), Pose(yaw=0.4), Pose(smile=1.0)))
+    assert np.abs(still - turned).mean() > 3
+    assert np.abs(still - smiling)[40:].max() > 30

@@ -15,14 +15,15 @@ import cv2
 import numpy as np
 import torch
 
+from animask import progress, trainer
 from animask.config import MODEL_PRESETS, TrainConfig
-from animask.datasets import Batch
+from animask.datasets import clay_path
 from animask.images import write_image
-from animask.losses import make_loss
 from animask.model import Animator
-from animask.training import Run, previews, train
-from animask.training.ranks import Ranks
-from animask.training.trainer import Trainer
+from animask.pairs import CLIP, TOON, Batch
+from animask.ranks import Ranks
+from animask.trainer import Trainer
+from animask.training import Run, new_lesson, train
 from animask.weights import read_metadata, read_tensors
 
 TINY = MODEL_PRESETS["tiny"]
@@ -34,51 +35,78 @@ FEW_CASES = 5  # held-out pairs; a preview of all would take longer than the ste
 
 def settings(**changes: Any) -> TrainConfig:
     """A training that takes milliseconds a step."""
-    small = {"batch": 2, "perceptual": "pixels", "precision": "fp32", "workers": 0, "log_every": 1, "steps": 6}
-    return TrainConfig(**{**small, **changes})
+    small = {"batch": 2, "perceptual": "lpips", "precision": "fp32", "workers": 0, "log_every": 1, "steps": 6}
+    return TrainConfig(**{**small, "crop": SIDE // 2, "toon_pool": 8, "stills": 0.0, **changes})
+
+
+def be_quick() -> None:
+    """Fewer held-out pairs and fewer batches at the end."""
+    progress.CASES, progress.SHOWN, trainer.SETTLING = FEW_CASES, 2, 2
 
 
 def frame(seed: int, turn: float) -> np.ndarray:
     """A coloured disc on a coloured ground; `turn` says where it is."""
     rng = np.random.default_rng(seed)
     image = np.full((SIDE, SIDE, 3), rng.integers(0, 256, 3), np.uint8)
-    centre = [int(SIDE / 2 + SIDE / 4 * x) for x in (np.cos(turn), np.sin(turn))]
-    cv2.circle(image, centre, SIDE // 6, rng.integers(0, 256, 3).tolist(), -1)
+    cv2.circle(image, place(turn), SIDE // 6, rng.integers(0, 256, 3).tolist(), -1)
     return image
 
 
-def make_data(root: Path) -> Path:
+def place(turn: float) -> list[int]:
+    return [int(SIDE / 2 + SIDE / 4 * x) for x in (np.cos(turn), np.sin(turn))]
+
+
+def clay(turn: float) -> np.ndarray:
+    """The clay of `frame`: the disc, bright as a face."""
+    return cv2.circle(np.zeros((SIDE, SIDE), np.uint8), place(turn), SIDE // 6, 195, -1)
+
+
+def make_data(root: Path, with_clay: bool = False) -> Path:
     """Four people for training and one for testing, one strip each."""
     for seed, name in enumerate(("train/a#0", "train/b#0", "train/c#0", "train/d#0", "test/e#0")):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         write_image(root / f"{name}.png", np.hstack([frame(seed, turn) for turn in range(5)]))
+        if with_clay:
+            np.savez(clay_path(root / f"{name}.png"), clay=np.stack([clay(turn) for turn in range(5)]))
     return root
 
 
-def make_batch(count: int = 2, seed: int = 0) -> Batch:
-    """Sources and targets of different places; the driver is the target."""
+def make_batch(count: int = 2, seed: int = 0, toons: int | None = None) -> Batch:
+    """Discs at different places, as loaded; with clay, and others for the toons, where their number is given."""
     rng = np.random.default_rng(seed)
-    stacks = [np.stack([frame(seed + i, rng.uniform(0, 6)) for i in range(count)]) for _ in range(2)]
-    s, target = (torch.from_numpy(stack).permute(0, 3, 1, 2) for stack in stacks)
-    return Batch(s, target, target)
+    turns = rng.uniform(0, 6, (2, count))
+    s, target = (pictures(range(seed, seed + count), row) for row in turns)
+    kinds = torch.full((count,), CLIP)
+    kinds[: toons or 0] = TOON
+    other = pictures(range(seed + 50, seed + 50 + (toons or 0)), turns[1])
+    clays = [torch.from_numpy(np.stack([clay(turn) for turn in row]))[:, None] for row in turns]
+    clays.append(clays[1][: len(other)])
+    if toons is None:
+        clays = [x[:0] for x in clays]
+    return Batch(kinds, s, target, other, *clays)
 
 
-def make_model(seed: int = 0, **changes: Any) -> Animator:
+def pictures(seeds: range, turns: np.ndarray) -> torch.Tensor:
+    frames = [frame(seed, turn) for seed, turn in zip(seeds, turns, strict=False)]
+    return torch.from_numpy(np.stack(frames) if frames else np.empty((0, SIDE, SIDE, 3), np.uint8)).permute(0, 3, 1, 2)
+
+
+def make_model(seed: int = 0) -> Animator:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Animator(MODEL_PRESETS["tiny"] if not changes else TINY.__class__(**{**TINY.__dict__, **changes}))
+        return Animator(TINY)
 
 
 def make_trainer(epoch: int = 1, ranks: Ranks | None = None, **changes: Any) -> Trainer:
     config = settings(**changes)
-    loss = make_loss(config.perceptual, config.perceptual_layers, config.scales, None)
-    return Trainer(make_model(), loss, config, epoch, ranks or Ranks(CPU))
+    return Trainer(make_model(), new_lesson(config), config, epoch, ranks or Ranks(CPU))
 
 
-def run_tiny(out: Path, data: Path, resume: bool = False, **changes: Any) -> list[str]:
+def run_tiny(out: Path, data: Path, resume: bool = False, ranks: int = 1, **changes: Any) -> list[str]:
     """Train on the small data; returns what people are told."""
     words: list[str] = []
-    train(TINY, settings(data=str(data), **changes), Run(out, "vox", "cpu", resume=resume), words.append)
+    config = settings(data=str(data), **changes)
+    train(TINY, config, Run(out, "vox", "cpu", resume=resume, ranks=ranks), words.append)
     return words
 
 
@@ -93,10 +121,8 @@ def assert_same(first: Path, second: Path) -> None:
     (position, one), (other_position, two) = state_of(first), state_of(second)
     assert position == other_position
     assert one.keys() == two.keys()
-    kinds = {key.split(".")[0] for key in one}
-    assert kinds == {"model", "ema", "optimizer"}
-    different = [key for key in one if not torch.equal(one[key], two[key])]
-    assert not different
+    assert {key.split(".")[0] for key in one} == {"model", "ema", "optimizer"}
+    assert [key for key in one if not torch.equal(one[key], two[key])] == []
 
 
 # processes
@@ -120,7 +146,7 @@ def enter(function: Callable[..., None], arguments: tuple[Any, ...], output: Pat
     os.environ.update(environment)
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    previews.CASES = FEW_CASES
+    be_quick()
     for number, name in ((1, "stdout"), (2, "stderr")):
         os.dup2(os.open(output.with_suffix(f".{name}"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     function(*arguments)

@@ -2,16 +2,13 @@
 
 import signal
 import sys
-from importlib.metadata import version
 from types import FrameType
 from typing import Annotated
 
 import typer
 
-from animask.cli import weights
 from animask.cli.animate import animate
 from animask.cli.bench import bench
-from animask.cli.demo import demo
 from animask.cli.eval import evaluate
 from animask.cli.export import export
 from animask.cli.info import info
@@ -20,7 +17,7 @@ from animask.cli.screen import Terminated, explain, show_error
 from animask.cli.train import train
 from animask.errors import AnimaskError
 
-LISTS = ("--metrics", "--ablation", "--threshold", "--scale")  # of eval: they take several values after one flag
+LISTS = ("--metrics", "--ablation", "--predictions", "--answers")  # of eval: they take several values after one flag
 
 app = typer.Typer(
     name="animask",
@@ -36,14 +33,14 @@ app.command("eval")(evaluate)
 app.command()(prepare)
 app.command()(bench)
 app.command()(export)
-app.add_typer(weights.app, name="weights")
 app.command()(info)
-app.command()(demo)
 
 
 def show_version(wanted: bool) -> None:
     """Print the version and stop."""
     if wanted:
+        from importlib.metadata import version
+
         print(version("animask"))
         raise typer.Exit
 

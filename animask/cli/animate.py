@@ -1,202 +1,102 @@
 """`animask animate`: pictures and a video to videos."""
 
-import logging
-import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import fields
+from contextlib import contextmanager, suppress
 from enum import StrEnum
-from fractions import Fraction
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Option
 
-from animask import texts
+from animask.cli.screen import Terminated, progress_bar, say, show_result, spoken
 from animask.errors import InputError
+from animask.files import read_fps
 
 if TYPE_CHECKING:
     from animask.animation import Job, Settings
 
-Layout = StrEnum("Layout", ["result", "compare", "strip"])
+LayoutName = StrEnum("LayoutName", ["result", "compare", "strip"])
 Precision = StrEnum("Precision", ["auto", "fp32", "bf16", "fp16"])
-Match = StrEnum("Match", ["none", "first"])
 
 
 def read_threshold(text: str) -> float | str:
     """ρ of P_test: "median" or a number in [0, 1]."""
     if text == "median":
         return text
-    try:
-        rho = float(text)
-    except ValueError:
-        rho = -1.0
-    if not 0.0 <= rho <= 1.0:
-        raise typer.BadParameter("give median or a number between 0 and 1")
-    return rho
-
-
-def read_fps(text: str) -> Fraction:
-    """Frames a second: 25, 29.97 or 30000/1001."""
-    try:
-        fps = texts.read_fps(text)
-    except InputError:
-        fps = Fraction(0)
-    if not 0 < fps <= 1000:
-        raise typer.BadParameter("give a number such as 25 or 30000/1001")
-    return fps
+    with suppress(ValueError):
+        if 0.0 <= float(text) <= 1.0:
+            return float(text)
+    raise typer.BadParameter("give median or a number between 0 and 1")
 
 
 def read_colour(text: str) -> tuple[int, ...]:
-    """R,G,B from 0 to 255, or #rrggbb."""
-    try:
-        colour = tuple(bytes.fromhex(text[1:]) if text.startswith("#") else bytes(int(x) for x in text.split(",")))
-    except ValueError:
-        colour = ()
-    if len(colour) != 3:
-        raise typer.BadParameter("give R,G,B from 0 to 255, or #rrggbb")
-    return colour
+    """#rrggbb or the name of a colour."""
+    from PIL import ImageColor
+
+    return ImageColor.getrgb(text)[:3]  # typer makes a usage error of its ValueError
 
 
 CROPS, METHOD, MODEL = "Crops", "The method (paper, section 3)", "Weights and device"
 OUTPUT, PART, MANY, WORDS = "Output", "Part of the driver", "Many at once", "What is printed"
 CROP = "auto|none|centre|X,Y,SIZE"
 
-Device = Annotated[
-    str, typer.Option(envvar="ANIMASK_DEVICE", help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=MODEL)
-]
-Weights = Annotated[
-    str,
-    typer.Option(
-        envvar="ANIMASK_WEIGHTS",
-        help="Bundled name, .safetensors file or hf://owner/repo.",
-        rich_help_panel=MODEL,
-    ),
-]
-Inputs = Annotated[
-    list[Path] | None,
-    typer.Argument(
-        metavar="SOURCE DRIVER",
-        help="The picture to animate, or several, and the video, GIF or folder of pictures whose motion it takes.",
-        show_default=False,
-    ),
-]
-Output = Annotated[
-    Path | None,
-    typer.Option(
-        "-o",
-        "--output",
-        help=".mp4, .webm, .mov or .gif; without a suffix, a folder of PNG frames, which goes on where it was "
-        "interrupted. With several sources: the folder for the videos.",
-        show_default=False,
-    ),
-]
-SourceCrop = Annotated[
-    str,
-    typer.Option(
-        metavar=CROP,
-        help="The square of the picture. auto: the head, for weights of faces, else what the mask marks; none: all of "
-        "it, nothing cut off or stretched; centre: the largest square; or pixels.",
-        rich_help_panel=CROPS,
-    ),
-]
-DriverCrop = Annotated[
-    str, typer.Option(metavar=CROP, help="The one square of all driver frames.", rich_help_panel=CROPS)
-]
-Face = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
-        help="Which face auto takes: 1 is the largest; -v lists them. Default: the largest, and a picture that is a "
-        "square crop of a head already stays whole.",
-        rich_help_panel=CROPS,
-    ),
-]
-MatchOption = Annotated[
-    Match,
-    typer.Option(
-        help="first: move and scale the driver's square until the mask of its first frame lies as the source's.",
-        rich_help_panel=CROPS,
-    ),
-]
-PreviewOption = Annotated[
-    Path | None, typer.Option(metavar="PICTURE", help="Draw both crops there and stop.", rich_help_panel=CROPS)
-]
-PasteOption = Annotated[
-    bool, typer.Option("--paste", help="The whole picture at its own size, with the square moving.")
-]
-LayoutOption = Annotated[
-    Layout,
-    typer.Option(
-        help="result; compare: source, driver, result; strip: the columns of the paper's figure 3.",
-        rich_help_panel=OUTPUT,
-    ),
-]
-Quality = Annotated[
-    int, typer.Option(min=0, max=51, help="crf: 0 is lossless, 23 small, 51 worst.", rich_help_panel=OUTPUT)
-]
-Audio = Annotated[bool, typer.Option("--audio/--no-audio", help="Keep the driver's sound.", rich_help_panel=OUTPUT)]
-Background = Annotated[
-    Any,
-    typer.Option(
-        parser=read_colour, metavar="R,G,B|#HEX", help="Colour behind transparent pixels.", rich_help_panel=OUTPUT
-    ),
-]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.", rich_help_panel=OUTPUT)]
-Start = Annotated[float, typer.Option(min=0.0, metavar="SECONDS", help="Where to begin.", rich_help_panel=PART)]
-End = Annotated[float | None, typer.Option(min=0.0, metavar="SECONDS", help="Where to stop.", rich_help_panel=PART)]
-Fps = Annotated[
-    Any,
-    typer.Option(
-        parser=read_fps, metavar="N|N/M", help="Frames a second, in place of the driver's.", rich_help_panel=PART
-    ),
-]
-Pairs = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="CSV",
-        help="A list with the columns source,driver,output in place of SOURCE and DRIVER; outputs go into -o.",
-        rich_help_panel=MANY,
-    ),
-]
-SkipExisting = Annotated[
-    bool, typer.Option("--skip-existing", help="Leave out what is there already.", rich_help_panel=MANY)
-]
-PrecisionOption = Annotated[Precision, typer.Option(help="bf16 where it is fast, else fp32.", rich_help_panel=MODEL)]
-Batch = Annotated[int, typer.Option(min=1, max=1024, help="Driver frames at a time.", rich_help_panel=MODEL)]
-MaxPixels = Annotated[int, typer.Option(min=1, help="Largest picture, or frame, that is read.", rich_help_panel=MODEL)]
-Threshold = Annotated[
-    Any,
-    typer.Option(
-        parser=read_threshold,
-        metavar="median|NUMBER",
-        help="ρ of P_test, in \\[0, 1]; default: what the weights say.",
-        rich_help_panel=METHOD,
-    ),
-]
-Scale = Annotated[
-    float | None,
-    typer.Option(min=0.05, max=2.0, help="Scale of P_test; default: what the weights say.", rich_help_panel=METHOD),
-]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress.", rich_help_panel=WORDS)]
-Verbose = Annotated[
-    bool, typer.Option("-v", "--verbose", help="Faces and crops, device and why.", rich_help_panel=WORDS)
-]
-Json = Annotated[bool, typer.Option("--json", help="Print a report as JSON.", rich_help_panel=WORDS)]
+DEVICE = "auto, cpu, cuda, cuda:N or mps."
+WEIGHTS = "Bundled name, .safetensors file, or owner/name\\[@revision] on the Hub."
+Device = Annotated[str, Option(envvar="ANIMASK_DEVICE", help=DEVICE, rich_help_panel=MODEL)]
+Weights = Annotated[str, Option(envvar="ANIMASK_WEIGHTS", help=WEIGHTS, rich_help_panel=MODEL)]
+PrecisionOption = Annotated[Precision, Option(help="bf16 where it is fast, else fp32.", rich_help_panel=MODEL)]
+Batch = Annotated[int, Option(min=1, max=1024, help="Driver frames at a time.", rich_help_panel=MODEL)]
+RHO = "ρ of P_test, in \\[0, 1]; default: what the weights say."
+Threshold = Annotated[Any, Option(parser=read_threshold, metavar="median|NUMBER", help=RHO, rich_help_panel=METHOD)]
+SCALE = "Scale of P_test; default: what the weights say."
+Scale = Annotated[float | None, Option(min=0.05, max=2.0, help=SCALE, rich_help_panel=METHOD)]
+INPUTS = "The picture to animate, or several, and the video, GIF or folder of pictures whose motion it takes."
+Inputs = Annotated[list[Path] | None, typer.Argument(metavar="SOURCE DRIVER", help=INPUTS, show_default=False)]
+RESULT = ".mp4, .webm, .mov or .gif; none: a folder of PNG frames. With several sources: the folder for the videos."
+Output = Annotated[Path | None, Option("-o", "--output", help=RESULT, show_default=False)]
+Paste = Annotated[bool, Option("--paste", help="The whole picture at its own size, with the square moving.")]
+SQUARE = "The square of the picture. auto: the head, for weights of faces, else the centre; none: all of it, "
+SQUARE += "nothing cut off or stretched; centre: the largest square; or pixels."
+SourceCrop = Annotated[str, Option(metavar=CROP, help=SQUARE, rich_help_panel=CROPS)]
+SQUARES = "The square of the driver's frames; auto: a fixed one for each shot."
+DriverCrop = Annotated[str, Option(metavar=CROP, help=SQUARES, rich_help_panel=CROPS)]
+FACE = "Which face of the picture auto takes: 1 is the largest; -v lists them. Default: the largest, and a picture "
+FACE += "that is a square crop of a head already stays whole."
+Face = Annotated[int | None, Option(min=1, help=FACE, rich_help_panel=CROPS)]
+HEAD = "Which face of the driver auto follows: 1 is the largest."
+DriverFace = Annotated[int, Option(min=1, help=HEAD, rich_help_panel=CROPS)]
+Preview = Annotated[Path | None, Option(metavar="PICTURE", help="Draw the crops and stop.", rich_help_panel=CROPS)]
+LAYOUT = "result; compare: source, driver, result; strip: the columns of the paper's figure 3."
+LayoutOption = Annotated[LayoutName, Option(help=LAYOUT, rich_help_panel=OUTPUT)]
+Quality = Annotated[int, Option(min=0, max=51, help="crf: 0 is lossless, 51 worst.", rich_help_panel=OUTPUT)]
+Audio = Annotated[bool, Option("--audio/--no-audio", help="Keep the driver's sound.", rich_help_panel=OUTPUT)]
+BEHIND = "Colour behind transparent pixels."
+Background = Annotated[Any, Option(parser=read_colour, metavar="#RRGGBB|NAME", help=BEHIND, rich_help_panel=OUTPUT)]
+Overwrite = Annotated[bool, Option("--overwrite", help="Replace an existing output.", rich_help_panel=OUTPUT)]
+Start = Annotated[float, Option(min=0.0, metavar="SECONDS", help="Where to begin.", rich_help_panel=PART)]
+End = Annotated[float | None, Option(min=0.0, metavar="SECONDS", help="Where to stop.", rich_help_panel=PART)]
+RATE = "Frames a second, in place of the driver's."
+Fps = Annotated[Any, Option(parser=read_fps, metavar="N|N/M", help=RATE, rich_help_panel=PART)]
+LIST = "A list with the columns source,driver,output in place of SOURCE and DRIVER; outputs go into -o."
+Pairs = Annotated[Path | None, Option(metavar="CSV", help=LIST, rich_help_panel=MANY)]
+SkipExisting = Annotated[bool, Option("--skip-existing", help="Leave out what is there.", rich_help_panel=MANY)]
+Quiet = Annotated[bool, Option("-q", "--quiet", help="No progress.", rich_help_panel=WORDS)]
+Verbose = Annotated[bool, Option("-v", "--verbose", help="Faces, crops, device and why.", rich_help_panel=WORDS)]
+Json = Annotated[bool, Option("--json", help="Print a report as JSON.", rich_help_panel=WORDS)]
 
 
 def animate(
     inputs: Inputs = None,
     output: Output = None,
-    paste: PasteOption = False,
+    paste: Paste = False,
     source_crop: SourceCrop = "auto",
     driver_crop: DriverCrop = "auto",
     face: Face = None,
-    match: MatchOption = Match.none,
-    preview: PreviewOption = None,
-    layout: LayoutOption = Layout.result,
+    driver_face: DriverFace = 1,
+    preview: Preview = None,
+    layout: LayoutOption = LayoutName.result,
     quality: Quality = 17,
     audio: Audio = True,
     background: Background = "#ffffff",
@@ -210,7 +110,6 @@ def animate(
     device: Device = "auto",
     precision: PrecisionOption = Precision.auto,
     batch: Batch = 8,
-    max_pixels: MaxPixels = 100_000_000,
     threshold: Threshold = None,
     scale: Scale = None,
     quiet: Quiet = False,
@@ -225,96 +124,113 @@ def animate(
 
     animask animate a.jpg b.jpg driver.mp4 -o results --paste --skip-existing
     """
-    run(SimpleNamespace(**locals()))
+    from animask.animation import Settings
 
-
-def run(flags: SimpleNamespace) -> None:
-    """Do what the flags ask: a preview, one job or many. Their names are those of the parameters above."""
-    from animask.animation import Settings, list_jobs, read_pairs
-
-    inputs = flags.inputs or []
-    settings = Settings(**{field.name: getattr(flags, field.name) for field in fields(Settings)})
-    if flags.pairs is None and len(inputs) < 2:
-        raise InputError("a SOURCE and a DRIVER are needed", "animask animate face.png driver.mp4 -o out.mp4")
-    if flags.output is None and flags.preview is None and flags.pairs is None:
-        raise InputError("where does the result go?", "add -o out.mp4")
-    with spoken(flags.verbose):
-        if flags.preview is not None:
-            preview(inputs, settings, flags)
-        elif flags.pairs is not None:
-            if inputs:
-                raise InputError("--pairs takes the place of SOURCE and DRIVER", "leave one of them out")
-            animate_jobs(read_pairs(flags.pairs, flags.output), settings, flags)
-        elif len(inputs) > 2:
-            animate_jobs(list_jobs(inputs[:-1], inputs[-1], flags.output), settings, flags)
+    settings = Settings(
+        weights=weights,
+        device=device,
+        precision=precision.value,
+        batch=batch,
+        threshold=threshold,
+        scale=scale,
+        audio=audio,
+        layout=layout.value,  # type: ignore[arg-type]
+        overwrite=overwrite,
+        source_crop=source_crop,
+        driver_crop=driver_crop,
+        face=face,
+        driver_face=driver_face,
+        paste=paste,
+        quality=quality,
+        start=start,
+        end=end,
+        fps=fps,
+        background=background,
+    )
+    jobs = read_jobs(inputs or [], pairs, preview or output)
+    with spoken(verbose):
+        if preview is not None:
+            show_preview(jobs, preview, settings, as_json)
+        elif len(jobs) == 1 and pairs is None and not skip_existing:
+            animate_one(jobs[0], settings, quiet, as_json)
         else:
-            animate_one(inputs[0], inputs[1], settings, flags)
+            animate_all(jobs, settings, skip_existing, quiet, as_json)
 
 
-def preview(inputs: list[Path], settings: "Settings", flags: SimpleNamespace) -> None:
-    """`--preview`: a picture of both crops."""
+def read_jobs(inputs: list[Path], pairs: Path | None, output: Path | None) -> "list[Job]":
+    """What the arguments ask for; InputError where they do not say it."""
+    from animask.animation import Job
+    from animask.jobs import list_jobs, read_pairs
+
+    if pairs is not None:
+        if inputs:
+            raise InputError("--pairs takes the place of SOURCE and DRIVER.", "Leave one of them out.")
+        return read_pairs(pairs, output)
+    if len(inputs) < 2:
+        raise InputError("A SOURCE and a DRIVER are needed.", "Try: animask animate face.png driver.mp4 -o out.mp4.")
+    if output is None:
+        raise InputError("Where does the result go?", "Add -o out.mp4.")
+    *sources, driver = inputs
+    return list_jobs(sources, driver, output) if len(sources) > 1 else [Job(sources[0], driver, output)]
+
+
+def show_preview(jobs: "list[Job]", path: Path, settings: "Settings", as_json: bool) -> None:
+    """`--preview`: a picture of the crops."""
     from animask.animation import preview_crops
-    from animask.cli.screen import show_result
 
-    if len(inputs) != 2:
-        raise InputError("--preview shows one SOURCE and one DRIVER")
-    show_result(preview_crops(inputs[0], inputs[1], flags.preview, settings), str(flags.preview), flags.as_json)
+    if len(jobs) != 1:
+        raise InputError("--preview shows one SOURCE and one DRIVER.")
+    made = preview_crops(jobs[0].source, jobs[0].driver, path, settings)
+    show_warnings(made.warnings)
+    show_result(made, str(path), as_json)
 
 
-def animate_one(source: Path, driver: Path, settings: "Settings", flags: SimpleNamespace) -> None:
+def animate_one(job: "Job", settings: "Settings", quiet: bool, as_json: bool) -> None:
     """One job: a report, or the path of the result."""
-    from animask.animation import Summary, animate_file, is_there
-    from animask.cli.screen import say, show_result
+    from animask.animation import animate_file
 
-    if int(os.environ.get("RANK", 0)) > 0:
-        return  # one job is not divided among processes
-    if flags.skip_existing and is_there(flags.output):
-        say(f"{flags.output} is there already")
-        show_result(Summary(skipped=[str(flags.output)]), str(flags.output), flags.as_json)
-        return
-    kept = "" if flags.output.suffix else ", but the frames so far are kept: the same command goes on"
-    with watched(flags.quiet, f"nothing was written{kept}") as progress:
-        report = animate_file(source, driver, flags.output, settings, progress)
-    for warning in report.warnings:
-        say(f"warning: {warning}")
-    if not flags.quiet:
+    with watched(quiet, "nothing was written") as progress:
+        report = animate_file(*job, settings, progress)
+    show_warnings(report.warnings)
+    if not quiet:
         speed = report.frames / report.seconds
         say(f"{report.frames} frames, {report.seconds:.1f} s, {speed:.1f} frames/s, {report.device} {report.precision}")
-    show_result(report, str(flags.output), flags.as_json)
+    show_result(report, str(job.output), as_json)
 
 
-def animate_jobs(jobs: "list[Job]", settings: "Settings", flags: SimpleNamespace) -> None:
+def animate_all(jobs: "list[Job]", settings: "Settings", skip_existing: bool, quiet: bool, as_json: bool) -> None:
     """Many jobs: the paths of the results or a summary; exit code 1 if one failed."""
-    from animask.animation import animate_many
-    from animask.cli.screen import plain, say, show_result
+    from animask.jobs import animate_many
 
     def tell(line: str) -> None:
-        if not flags.quiet:
+        if not quiet:
             say(line)
 
-    quiet = flags.quiet or not sys.stderr.isatty()  # a line a job is enough for a log file
-    with watched(quiet, "results that are whole stay") as progress:
-        summary = animate_many(jobs, settings, flags.skip_existing, progress, tell)
-    if int(os.environ.get("RANK", 0)) == 0:  # all processes have the same summary
-        for report in summary.made:
-            for warning in report.warnings:
-                say(f"warning: {report.output}: {warning}")
-        for failure in summary.failed:
-            hint = f" Hint: {failure.hint.rstrip('.')}." if failure.hint else ""
-            say(plain(f"failed: {failure.source} + {failure.driver}: {failure.error.rstrip('.')}.{hint}"))
-        tell(f"{len(summary.made)} made, {len(summary.skipped)} there already, {len(summary.failed)} failed")
-        paths = [report.output for report in summary.made] + summary.skipped
-        if paths or flags.as_json:
-            show_result(summary, "\n".join(paths), flags.as_json)
+    no_bar = quiet or not sys.stderr.isatty()  # a line a job is enough for a log file
+    with watched(no_bar, "results that are whole stay") as progress:
+        summary = animate_many(jobs, settings, skip_existing, progress, tell)
+    for report in summary.made:
+        show_warnings(report.warnings, f"{report.output}: ")
+    for failure in summary.failed:
+        hint = f" Hint: {failure.hint}" if failure.hint else ""
+        say(f"failed: {failure.source} + {failure.driver}: {failure.error}{hint}")
+    tell(f"{len(summary.made)} made, {len(summary.skipped)} there already, {len(summary.failed)} failed")
+    paths = [report.output for report in summary.made] + summary.skipped
+    if paths or as_json:
+        show_result(summary, "\n".join(paths), as_json)
     if summary.failed:
         sys.exit(1)
+
+
+def show_warnings(lines: list[str], of: str = "") -> None:
+    """What was not as it should be, also with --quiet: nothing is spoilt in silence."""
+    for line in lines:
+        say(f"warning: {of}{line}")
 
 
 @contextmanager
 def watched(quiet: bool, fate: str) -> Iterator[Callable[[int, int], None]]:
     """A progress function (done, total); where the user stops it, says at which frame, and what is left (`fate`)."""
-    from animask.cli.screen import Terminated, progress_bar, say
-
     at = (0, 0)
     with progress_bar("animating", "frames", quiet) as show:
 
@@ -329,22 +245,3 @@ def watched(quiet: bool, fate: str) -> Iterator[Callable[[int, int], None]]:
         except (KeyboardInterrupt, Terminated) as stop:
             say(f"animask: interrupted at frame {at[0]} of {at[1]}; {fate}")
             sys.exit(143 if isinstance(stop, Terminated) else 130)
-
-
-@contextmanager
-def spoken(verbose: bool) -> Iterator[None]:
-    """With -v, what the package logs goes to stderr."""
-    from animask.cli.screen import say
-
-    class Speaker(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            say(record.getMessage())
-
-    logger, speaker = logging.getLogger("animask"), Speaker()
-    if verbose:
-        logger.setLevel(logging.INFO)
-        logger.addHandler(speaker)
-    try:
-        yield
-    finally:
-        logger.removeHandler(speaker)

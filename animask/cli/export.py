@@ -20,7 +20,8 @@ def export(
 
     animask export mine.onnx --weights runs/mine/weights.safetensors
     """
+    from animask.cli.screen import show_result
     from animask.exporting import export_onnx
 
     export_onnx(weights, output)
-    print(output)
+    show_result("", str(output), as_json=False)

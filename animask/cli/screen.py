@@ -3,6 +3,7 @@
 import errno
 import io
 import json
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -27,9 +28,9 @@ def plain(text: str, kept: str = "") -> str:
 
 def show_error(error: AnimaskError) -> None:
     """One sentence and one hint, as plain text on one line."""
-    sentence = error.message.rstrip(".")
+    sentence = error.message.rstrip(".") + "." * (not error.message.endswith("?"))
     hint = f" Hint: {error.hint.rstrip('.')}." if error.hint else ""
-    print(plain(f"animask: {sentence}.{hint}"), file=sys.stderr)
+    print(plain(f"animask: {sentence}{hint}"), file=sys.stderr)
 
 
 def explain(error: OSError) -> AnimaskError:
@@ -55,7 +56,7 @@ def show_result(result: Any, path: str, as_json: bool) -> None:
 
 
 @contextmanager
-def progress_bar(label: str, unit: str, quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
+def progress_bar(label: str, unit: str, quiet: bool) -> Iterator[Callable[[float, int], None] | None]:
     """A function (done, total) that shows progress: a bar on a terminal, else a line every ten seconds, or nothing."""
     if quiet:
         yield None
@@ -70,7 +71,7 @@ def progress_bar(label: str, unit: str, quiet: bool) -> Iterator[Callable[[int, 
         with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
             task = progress.add_task(label, total=None, pace="")
 
-            def show(done: int, total: int) -> None:
+            def show(done: float, total: int) -> None:
                 progress.update(task, completed=done, total=total)
                 if speed := progress.tasks[0].speed:  # of the last seconds; from the second call on
                     progress.update(task, pace=f"{speed:.1f} {unit}/s")
@@ -78,12 +79,12 @@ def progress_bar(label: str, unit: str, quiet: bool) -> Iterator[Callable[[int, 
             yield show
 
 
-def lines(label: str, unit: str) -> Callable[[int, int], None]:
+def lines(label: str, unit: str) -> Callable[[float, int], None]:
     """Progress for log files: a line now and then. Time counts from the first call: loading a model is no speed."""
     started = shown = 0.0
-    first: int | None = None
+    first: float | None = None
 
-    def show(done: int, total: int) -> None:
+    def show(done: float, total: int) -> None:
         nonlocal started, shown, first
         now = time.monotonic()
         if first is None:
@@ -94,3 +95,17 @@ def lines(label: str, unit: str) -> Callable[[int, int], None]:
             say(f"{label}: {done} of {total} {unit}, {speed:.1f}/s, {max(0, total - done) / speed:.0f} s left")
 
     return show
+
+
+@contextmanager
+def spoken(verbose: bool) -> Iterator[None]:
+    """With -v, what the package logs goes to stderr."""
+    logger, speaker = logging.getLogger("animask"), logging.Handler()
+    speaker.emit = lambda record: say(record.getMessage())  # type: ignore[method-assign]
+    if verbose:
+        logger.setLevel(logging.INFO)
+        logger.addHandler(speaker)
+    try:
+        yield
+    finally:
+        logger.removeHandler(speaker)

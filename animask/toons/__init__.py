@@ -4,6 +4,7 @@ Identity and pose are separate, so the frame "A in the pose of B" can be rendere
 network makes of it; the places of the key points are known.
 """
 
+from animask.toons.clay import clay
 from animask.toons.identity import HAIR_STYLES, Identity, sample_identity
 from animask.toons.pose import Pose, pose_at, sample_pose
 from animask.toons.rendering import KEYPOINTS, keypoints, render
@@ -13,6 +14,7 @@ __all__ = [
     "KEYPOINTS",
     "Identity",
     "Pose",
+    "clay",
     "keypoints",
     "pose_at",
     "render",

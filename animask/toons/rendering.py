@@ -17,7 +17,7 @@ from animask.toons.eyes import (
 from animask.toons.face import ear_sides, paint_ear, paint_head, paint_nose
 from animask.toons.geometry import Rig
 from animask.toons.hair import covers_ears, hair_window, paint_back_hair, paint_hair
-from animask.toons.identity import Identity
+from animask.toons.identity import Colour, Identity
 from animask.toons.mouth import mouth_lines, paint_mouth
 from animask.toons.pose import Pose
 from animask.toons.scene import background, paint_neck, paint_torso
@@ -53,14 +53,18 @@ KEYPOINTS: tuple[str, ...] = (
 )
 
 
-def render(identity: Identity, pose: Pose, size: int) -> np.ndarray:
+def render(identity: Identity, pose: Pose, size: int, ground: Colour | None = None) -> np.ndarray:
     """The picture (size, size, 3) RGB uint8 of an identity in a pose; size in pixels, 32..1024.
 
-    The background belongs to the identity and stays where it is. The same arguments give the same picture.
+    The background belongs to the identity and stays where it is, unless `ground` says another colour for all of it.
+    The same arguments give the same picture.
     """
     over = 2 if size >= 96 else 4  # drawn larger and averaged down
     rig = Rig(identity, pose, size * over)
-    picture = background(identity, rig.size).copy()
+    if ground is None:
+        picture = background(identity, rig.size).copy()
+    else:
+        picture = np.full((rig.size, rig.size, 3), ground, np.uint8)
     window = hair_window(rig)
     paint_back_hair(picture, rig)
     paint_neck(picture, rig)

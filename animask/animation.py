@@ -1,0 +1,381 @@
+"""Files in, files out: how pictures are animated with videos. Read `animate_file` first: it is the whole way."""
+
+import logging
+import time
+import warnings
+from collections.abc import Callable, Generator
+from contextlib import closing
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from itertools import chain
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from animask.crops import Crop, Paste, crop_face, draw_crop, named_crop, parse_crop, picture_part
+from animask.devices import DTYPES, pick_device, pick_precision
+from animask.errors import InputError
+from animask.files import REPLACE
+from animask.fusion import fuse
+from animask.images import centre_square, crop_resize, read_image, write_image
+from animask.model import Animator
+from animask.perturb import Threshold
+from animask.shots import (
+    Part,
+    Shot,
+    Watch,
+    find_boxes,
+    follow_head,
+    read_squares,
+    say_cuts,
+    say_faceless,
+)
+from animask.streaming import LAYOUTS, Layout, Perturbation, animate, at_precision, device_of, prefetch
+from animask.video import VideoWriter, frame_range, probe
+from animask.weights import DEFAULT, Weights, find_weights, load_model
+
+log = logging.getLogger(__name__)
+
+FACES = "face"  # what weights of faces have as "object" in their metadata
+PREVIEWED = 6  # shots that a preview shows
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How files are animated; the flags of `animask animate`.
+
+    threshold, scale: of P_test, None for what the weights say. batch: driver frames at a time. source_crop,
+    driver_crop: "auto", "none", "centre" or "X,Y,SIZE". face, driver_face: the one that "auto" takes, 1 for the
+    largest; None for the largest, where the picture is not a crop already. paste: into the whole picture. quality:
+    crf. start, end: seconds of the driver; fps: None for its own. background: RGB behind transparent pixels.
+    """
+
+    weights: str = DEFAULT
+    device: str = "auto"
+    precision: str = "auto"
+    batch: int = 8
+    threshold: Threshold | None = None
+    scale: float | None = None
+    audio: bool = True
+    layout: Layout = "result"
+    overwrite: bool = False
+    source_crop: str = "auto"
+    driver_crop: str = "auto"
+    face: int | None = None
+    driver_face: int = 1
+    paste: bool = False
+    quality: int = 17
+    start: float = 0.0
+    end: float | None = None
+    fps: Fraction | None = None
+    background: tuple[int, int, int] = (255, 255, 255)
+
+    def __post_init__(self) -> None:
+        parse_crop(self.source_crop, "source-crop")
+        parse_crop(self.driver_crop, "driver-crop")
+        if self.layout not in LAYOUTS:
+            raise InputError(f"There is no layout {self.layout!r}.", f"Choose one of {', '.join(LAYOUTS)}.")
+        if self.paste and self.layout != "result":
+            raise InputError("A pasted result is shown alone.", "Leave out --paste or --layout.")
+        if not 0 <= self.quality <= 51:
+            raise InputError(f"The quality must be a crf from 0 (lossless) to 51, not {self.quality}.")
+        if min(self.batch, self.face or 1, self.driver_face) < 1:
+            raise InputError("Batches and the numbers of faces begin at 1.")
+
+
+class Session:
+    """What the jobs of one run share: the weights, found and loaded when they are first needed, and drivers seen."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.drivers: dict[Path, tuple[Part, list[Shot], list[str]]] = {}
+
+    @cached_property
+    def weights(self) -> Weights:
+        """The weights, looked at once; MissingError if there are none."""
+        return find_weights(self.settings.weights)
+
+    @cached_property
+    def knows_faces(self) -> bool:
+        """Whether the weights say that they were trained on faces."""
+        return self.weights.metadata.get("object", "").lower() == FACES
+
+    @cached_property
+    def model(self) -> Animator:
+        """The model, ready to animate."""
+        return self.open(self.settings.precision)
+
+    def open(self, precision: str) -> Animator:
+        """The model on the device of the settings, in a precision."""
+        device, reason = pick_device(self.settings.device)
+        chosen, why = pick_precision(precision, device)
+        log.info("weights %s, device %s (%s), precision %s (%s)", self.settings.weights, device, reason, chosen, why)
+        return at_precision(fuse(load_model(self.weights, device)), chosen)
+
+    def exact(self) -> Animator:
+        """The model in float32, read anew, because what was cast is rounded; all jobs go on with it."""
+        self.model = self.open("fp32")
+        return self.model
+
+    @property
+    def side(self) -> int:
+        """The resolution R of the model, which is not loaded for it."""
+        return self.weights.config.resolution
+
+    @property
+    def device(self) -> str:
+        """Where the model is, such as "cuda:1"."""
+        return str(device_of(self.model))
+
+    @property
+    def precision(self) -> str:
+        """What the model computes in now; it changes where half precision does not do."""
+        dtype = next(self.model.parameters()).dtype
+        return next(name for name, known in DTYPES.items() if known == dtype)
+
+
+class Job(NamedTuple):
+    """One picture, one driver, and where the result goes."""
+
+    source: Path
+    driver: Path
+    output: Path
+
+
+class Scene(NamedTuple):
+    """What a job works on: a picture, RGB uint8 (H, W, 3), its square, and a part of a driver with its squares.
+
+    remarks: what should be said of the driver. watch: what looks at the driver's frames as they pass, where their
+    square was given.
+    """
+
+    picture: np.ndarray
+    source: Crop
+    part: Part
+    shots: list[Shot]
+    remarks: list[str]
+    watch: Watch | None
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was made, of what and how: the fields of `--json`. fps is a fraction such as "30000/1001".
+
+    weights_revision: their commit on the Hub, empty where they come from elsewhere. shots: of the driver, each with
+    its square, in frames from `start` on.
+    """
+
+    source: str
+    driver: str
+    output: str
+    frames: int
+    fps: str
+    width: int
+    height: int
+    audio: bool
+    device: str
+    precision: str
+    seconds: float
+    weights: str
+    weights_sha256: str
+    weights_revision: str
+    threshold: Threshold
+    scale: float
+    source_crop: Crop
+    shots: list[Shot]
+    warnings: list[str]
+
+
+def animate_file(
+    source: Path,
+    driver: Path,
+    output: Path,
+    settings: Settings | None = None,
+    progress: Progress = lambda done, total: None,
+    session: Session | None = None,
+) -> Report:
+    """Animate the picture in one file with the video in another; the result is at `output` only when it is whole.
+
+    The suffix of `output` chooses the format; without one it is a folder of PNG frames. progress(done, total) is
+    called after every frame. session: in place of settings, so that many calls load one model. Raises InputError for
+    files that cannot be read or an output that exists, MissingError for weights or a face that is not there,
+    AnimaskError for what fails on the way.
+    """
+    session = session or Session(settings or Settings())
+    started, job = time.monotonic(), Job(Path(source), Path(driver), Path(output))
+    scene = open_scene(job, session)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        shape = write_frames(scene, session, job.output, progress)
+    said = [*scene.remarks, *say_watched(scene), *(str(warning.message) for warning in caught)]
+    return describe(job, scene, session, shape, time.monotonic() - started, said)
+
+
+def is_there(output: Path) -> bool:
+    """Whether an output exists; an empty folder does not count."""
+    return output.exists() and not (output.is_dir() and not any(output.iterdir()))
+
+
+def open_scene(job: Job, session: Session) -> Scene:
+    """Read the picture, look at the driver and choose the squares; but first see whether the output can be made.
+
+    Raises InputError for files that cannot be read and an output that is an input or must not be replaced,
+    MissingError where a face is wanted and none is there.
+    """
+    settings, output = session.settings, job.output
+    if any(output.exists() and path.exists() and output.samefile(path) for path in job[:2]):
+        raise InputError(f"{output} is an input.", "Choose another name for the output.")
+    if is_there(output) and not settings.overwrite:
+        raise InputError(f"{output} exists already.", REPLACE)
+    picture = read_image(job.source, settings.background)
+    if job.driver not in session.drivers:  # one that drives several pictures is looked at once
+        session.drivers[job.driver] = open_driver(job.driver, session)
+    part, shots, remarks = session.drivers[job.driver]
+    source = named_crop(settings.source_crop, *picture.shape[:2]) or find_square(picture, job.source, session)
+    for path, crop in [(job.source, source), *((job.driver, shot.crop) for shot in shots)]:
+        log.info("%s: square %d,%d,%d (%s)", path, *crop.square, crop.reason)
+        for number, box in enumerate(crop.faces, 1):
+            log.info("  face %d: %d,%d, %d×%d pixels", number, *box)
+    look = find_boxes if session.knows_faces else None
+    watch = None if settings.driver_crop == "auto" else Watch(look, 2 * part.look_frames)
+    return Scene(picture, source, part, shots, remarks, watch)
+
+
+def open_driver(path: Path, session: Session) -> tuple[Part, list[Shot], list[str]]:
+    """The part of a driver that the settings name, its shots with their squares, and what should be said of it."""
+    settings, info = session.settings, probe(path)
+    rate = settings.fps or info.fps
+    part = Part(info, rate, *frame_range(info, rate, settings.start, settings.end), settings.background)
+    crop = named_crop(settings.driver_crop, info.height, info.width)
+    if not crop and session.knows_faces:
+        return part, *follow_head(part, settings.driver_face, session.side)
+    crop = crop or Crop(centre_square(info.height, info.width), "centre")
+    return part, [Shot(0, part.stop - part.first, crop)], []
+
+
+def find_square(picture: np.ndarray, path: Path, session: Session) -> Crop:
+    """The square of a picture around a face; the centre where the weights were trained on other things."""
+    if session.knows_faces or session.settings.face is not None:
+        return crop_face(picture, session.settings.face, session.side, str(path))
+    return Crop(centre_square(*picture.shape[:2]), "centre")
+
+
+def render(scene: Scene, session: Session) -> Generator[np.ndarray, None, None]:
+    """The frames of a scene as they are written."""
+    settings, side, (height, width) = session.settings, session.side, scene.picture.shape[:2]
+    how = Perturbation(settings.threshold, settings.scale)
+    source = crop_resize(scene.picture, scene.source.square, side)
+    driver = prefetch(watched(read_squares(scene.part, scene.shots, side), scene.watch), settings.batch)
+    frames = animate(
+        session.model, source, driver, batch=settings.batch, layout=settings.layout, how=how, exact=session.exact
+    )
+    with closing(driver), closing(prefetch(frames, settings.batch)) as ready:  # frames end first
+        if settings.paste:
+            yield from map(Paste(scene.picture, scene.source.square), ready)
+        elif settings.layout == "result":
+            rows, columns = picture_part(scene.source.square, height, width, side)
+            yield from (frame[rows, columns] for frame in ready)
+        else:
+            yield from ready
+
+
+def watched(frames: Generator[np.ndarray, None, None], watch: Watch | None) -> Generator[np.ndarray, None, None]:
+    """Frames that are looked at as they pass."""
+    for frame in frames:
+        if watch:
+            watch.add(frame)
+        yield frame
+
+
+def say_watched(scene: Scene) -> list[str]:
+    """What should be said of frames that were looked at as they passed."""
+    if not scene.watch:
+        return []
+    cuts = say_cuts(scene.part, scene.watch, "the square is the same in all shots")
+    return [*cuts, *say_faceless(scene.part, scene.watch)]
+
+
+def write_frames(scene: Scene, session: Session, output: Path, progress: Progress) -> tuple[int, int, int]:
+    """Write the frames of a scene at their rate and with the driver's sound; returns width, height and count."""
+    settings, part = session.settings, scene.part
+    with closing(render(scene, session)) as frames:
+        first = next(frames, None)
+        if first is None:
+            raise InputError(f"{part.info.path} has no frames.")
+        height, width, _ = first.shape
+        sound, begin = sound_of(scene, session, output), float(part.first / part.rate)
+        with VideoWriter(
+            output, part.rate, (width, height), sound, begin, settings.quality, settings.overwrite
+        ) as writer:
+            for frame in chain([first], frames):
+                writer.write(frame)
+                progress(writer.frames, part.stop - part.first)
+    return width, height, writer.frames
+
+
+def sound_of(scene: Scene, session: Session, output: Path) -> Path | None:
+    """The file whose sound the output gets; GIF and PNG have none."""
+    silent = output.is_dir() or output.suffix.lower() in ("", ".gif")
+    info = scene.part.info
+    return info.path if session.settings.audio and info.has_audio and not silent else None
+
+
+def describe(
+    job: Job, scene: Scene, session: Session, shape: tuple[int, int, int], seconds: float, said: list[str]
+) -> Report:
+    """The report of a job that is done. shape: width, height, frames. seconds: it took. said: the warnings."""
+    settings, weights, (width, height, frames) = session.settings, session.weights, shape
+    return Report(
+        source=str(job.source),
+        driver=str(job.driver),
+        output=str(job.output),
+        frames=frames,
+        fps=str(scene.part.rate),
+        width=width,
+        height=height,
+        audio=sound_of(scene, session, job.output) is not None,
+        device=session.device,
+        precision=session.precision,
+        seconds=round(seconds, 3),
+        weights=str(settings.weights),
+        weights_sha256=weights.digest,
+        weights_revision=weights.revision,
+        threshold=weights.config.threshold if settings.threshold is None else settings.threshold,
+        scale=weights.config.scale if settings.scale is None else settings.scale,
+        source_crop=scene.source,
+        shots=scene.shots,
+        warnings=said,
+    )
+
+
+# a drawing of both crops
+
+
+@dataclass(frozen=True)
+class Preview:
+    """Where the picture is, the squares that it shows, and what should be said of the driver."""
+
+    source: str
+    driver: str
+    output: str
+    source_crop: Crop
+    shots: list[Shot]
+    warnings: list[str]
+
+
+def preview_crops(source: Path, driver: Path, output: Path, settings: Settings | None = None) -> Preview:
+    """Draw what the networks would see to a picture file: the whole source with its faces and its square, and what is
+    in the square; below, the same of the first frame of the driver's shots. Raises as `animate_file` does.
+    """
+    session = Session(settings or Settings())
+    scene = open_scene(Job(source, driver, output), session)
+    rows = [draw_crop(scene.picture, scene.source)]
+    for shot in scene.shots[:PREVIEWED]:
+        frame = next(scene.part._replace(first=scene.part.first + shot.first).read())
+        rows.append(draw_crop(frame, shot.crop))
+    write_image(output, np.vstack(rows))
+    return Preview(str(source), str(driver), str(output), scene.source, scene.shots, scene.remarks)

@@ -1,0 +1,279 @@
+"""Squares: which part of a picture or clip the networks see, a drawing of it, and the result back in its place."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from animask.errors import InputError, MissingError
+from animask.faces import Box, find_faces
+from animask.images import centre_square, crop_resize
+
+NAMES = ("auto", "none", "centre")
+TIGHT = 0.75  # a head's square with this share of a square picture's side: the picture is a crop already
+NEARLY_SQUARE = 1.02
+BEYOND = 3  # longer sides of the picture that a given square may have
+FEATHER = 0.08  # of the square's side: how far a pasted result fades into the picture
+PANEL, MARGIN = 480, 12  # pixels of a drawing
+GREY, GREEN, BLACK, YELLOW = (128, 128, 128), (0, 200, 0), (0, 0, 0), (255, 220, 0)
+
+# Measured on talking-face clips of 207 people, six frames each, the median of each clip: the frame's side is 2.0
+# face sizes (quartiles 1.77 and 2.19), and its centre lies 0.01 face sizes below the face's.
+FRAME_FACTOR = 2.0
+FRAME_SHIFT = 0.01
+HEAD_FACTOR = 1.7  # head and hair, which must not leave the square while the head moves
+CLOSEST_FACTOR = 1.5  # one clip in twenty is closer
+SAME_FACE = 1.0  # face sizes that a face may move from one sampled frame to another
+SAME_SIZE = 1.6  # largest ratio of two sizes of the same face
+
+Square = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A square (x, y, size) in pixels of the picture, why it, and the faces found, the largest first.
+
+    The square may reach beyond the picture, which its edge pixels then continue.
+    """
+
+    square: Square
+    reason: str
+    faces: tuple[Box, ...] = ()
+
+
+def parse_crop(text: str, name: str = "crop") -> str | Square:
+    """ "auto", "none" or "centre", or X,Y,SIZE as numbers. Raises InputError with `name` for anything else."""
+    if text in NAMES:
+        return text
+    try:
+        x, y, size = (int(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(f"The {name} {text!r} is not understood.", f"Give {', '.join(NAMES)} or X,Y,SIZE.") from None
+    if size < 1:
+        raise InputError(f"The {name} {text} has no pixels.", "SIZE must be at least 1.")
+    return x, y, size
+
+
+def named_crop(text: str, height: int, width: int) -> Crop | None:
+    """The square of a height × width picture that a setting names; None for "auto", which looks at the picture.
+
+    "centre": the largest centred square. "none": the smallest one with the whole picture in it, its edges continued.
+    """
+    choice = parse_crop(text)
+    if choice == "auto":
+        return None
+    if choice == "centre":
+        return Crop(centre_square(height, width), "centre")
+    if isinstance(choice, str):
+        return Crop(around(height, width), "the whole picture")
+    x, y, size = choice
+    outside = x >= width or y >= height or x + size <= 0 or y + size <= 0
+    if outside or size > BEYOND * max(height, width):
+        raise InputError(f"The crop {text} does not fit the picture of {width}×{height} pixels.")
+    return Crop(choice, "given")
+
+
+def around(height: int, width: int) -> Square:
+    """The smallest square around a whole picture."""
+    size = max(height, width)
+    return (width - size) // 2, (height - size) // 2, size
+
+
+def settle(square: Square, height: int, width: int, reason: str, faces: tuple[Box, ...] = ()) -> Crop:
+    """The crop of a square, or all of a picture that is a crop already: nearly square, and little larger than it.
+
+    The square of a head that is too close for the weights is larger than the picture.
+    """
+    shorter, longer = sorted((height, width))
+    if longer <= NEARLY_SQUARE * shorter and TIGHT * shorter <= square[2] <= shorter:
+        return Crop(centre_square(height, width), ", ".join(["a crop already", reason]), faces)
+    return Crop(square, reason, faces)
+
+
+def crop_face(picture: np.ndarray, number: int | None, side: int, name: str) -> Crop:
+    """The square around the head of face `number` of a picture, None for the largest.
+
+    With None, a picture that is such a square already stays whole; so does one of side × side pixels, as the networks
+    take them, without a face. Raises MissingError where there is no face, InputError where there are fewer.
+    """
+    height, width = picture.shape[:2]
+    faces = tuple(face.box for face in find_faces(picture))
+    if not faces and number is None and (height, width) == (side, side):
+        return Crop((0, 0, side), "a crop already, without a face")
+    if not faces:
+        raise MissingError(f"No face was found in {name}.", "Give --source-crop centre, or --source-crop X,Y,SIZE.")
+    if number is not None and number > len(faces):
+        listed = ", ".join(f"{i} at {box.x},{box.y}" for i, box in enumerate(faces, 1))
+        raise InputError(f"{name} has no face {number}.", f"The faces found: {listed}.")
+    square = enclose([faces[(number or 1) - 1]], height, width)
+    if number is None:
+        return settle(square, height, width, f"face 1 of {len(faces)}", faces)
+    return Crop(square, f"face {number} of {len(faces)}", faces)
+
+
+def crop_head(found: Sequence[Sequence[Box]], number: int, height: int, width: int) -> Crop | None:
+    """One fixed square for a shot around one head, from the faces of sampled frames; None where no frame has one.
+
+    number: 1 for the head with the largest sum of sizes over the frames; the last one where there are fewer.
+    """
+    tracks = follow(found)
+    if not tracks:
+        return None
+    with_face = [boxes for boxes in found if boxes]
+    reason = f"a face in {len(with_face)} of {len(found)} sampled frames"
+    square = enclose(tracks[min(number, len(tracks)) - 1], height, width)
+    return settle(square, height, width, reason, tuple(with_face[0]))
+
+
+def join_faces(found: Sequence[Sequence[Box]], height: int, width: int) -> Square | None:
+    """One square for a clip around the first face of `follow` in its sampled frames; None where there are none."""
+    tracks = follow(found)
+    return enclose(tracks[0], height, width) if tracks else None
+
+
+def follow(found: Sequence[Sequence[Box]]) -> list[list[Box]]:
+    """Faces of successive frames, sorted into tracks of one face each, that with the largest sum of sizes first.
+
+    A track takes one box of a frame: missed frames, false detections and other people do not disturb it.
+    """
+    tracks: list[list[Box]] = []
+    for boxes in found:
+        free = list(tracks)
+        for box in boxes:
+            near = min(free, key=lambda track: distance(box, track), default=None)
+            if near is None or distance(box, near) > SAME_FACE:
+                tracks.append([box])
+                continue
+            near.append(box)
+            free = [track for track in free if track is not near]
+    return sorted(tracks, key=lambda track: -sum(box.size for box in track))
+
+
+def distance(box: Box, track: list[Box]) -> float:
+    """Face sizes between a box and the nearest box of a track; infinite where none is of a like size."""
+    x, y, width, height = np.array(track, float).T
+    size = np.maximum(width, height)
+    away = np.hypot(x + width / 2 - box.x - box.width / 2, y + height / 2 - box.y - box.height / 2)
+    alike = np.maximum(size, box.size) <= SAME_SIZE * np.minimum(size, box.size)
+    return float(np.where(alike, away / np.minimum(size, box.size), np.inf).min())
+
+
+def enclose(track: list[Box], height: int, width: int) -> Square:
+    """The square around a head that takes these places in a height × width picture, as training clips are cut.
+
+    FRAME_FACTOR times the face, FRAME_SHIFT lower, or larger, so that the head is inside wherever it moves; moved, and
+    made smaller as far as the head allows, where it would reach out of the picture. Where the head does not fit into
+    the picture, it reaches beyond.
+    """
+    x, y, w, h = np.array(track, float).T
+    size = np.maximum(w, h)
+    reach = HEAD_FACTOR / 2 * size
+    left, right = (x + w / 2 - reach).min(), (x + w / 2 + reach).max()
+    top, bottom = (y + h / 2 - reach).min(), (y + h / 2 + reach).max()
+    wanted = max(right - left, bottom - top, FRAME_FACTOR * np.median(size))
+    # Lower by the shift, as far as the head stays inside.
+    shift = min(FRAME_SHIFT * np.median(size), (wanted - (bottom - top)) / 2)
+    side = max(min(wanted, height, width), CLOSEST_FACTOR * np.median(size))
+    return move_inside((left + right) / 2, (top + bottom) / 2 + shift, round(side), height, width)
+
+
+def move_inside(centre_x: float, centre_y: float, size: int, height: int, width: int) -> Square:
+    """The square (x, y, size) around a centre, moved so that as little of it as possible lies outside the picture."""
+    x, y = round(centre_x - size / 2), round(centre_y - size / 2)
+    x = min(max(x, min(0, width - size)), max(0, width - size))
+    y = min(max(y, min(0, height - size)), max(0, height - size))
+    return x, y, size
+
+
+class Paste:
+    """Puts frames (R, R, 3) into the whole picture, in the square that they were cut from, fading out at its borders.
+
+    picture: RGB uint8 (H, W, 3). The results have its size, with an odd last row or column repeated: most videos
+    have even sizes. Along the picture's own border nothing fades; what the square has beyond the picture is left out.
+    """
+
+    def __init__(self, picture: np.ndarray, square: Square) -> None:
+        height, width = picture.shape[:2]
+        self.picture = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        height, width = self.picture.shape[:2]
+        x, y, self.size = square
+        self.rows = slice(max(0, y), min(height, y + self.size))
+        self.columns = slice(max(0, x), min(width, x + self.size))
+        self.inside = (
+            slice(self.rows.start - y, self.rows.stop - y),
+            slice(self.columns.start - x, self.columns.stop - x),
+        )
+        self.under = np.ascontiguousarray(self.picture[self.rows, self.columns])
+        down = fade(self.rows, height, FEATHER * self.size)
+        across = fade(self.columns, width, FEATHER * self.size)
+        self.weight = np.outer(down, across).astype(np.float32)
+
+    def __call__(self, frame: np.ndarray) -> np.ndarray:
+        """The whole picture with this frame in it."""
+        how = cv2.INTER_AREA if self.size < len(frame) else cv2.INTER_CUBIC
+        square = cv2.resize(frame, (self.size, self.size), interpolation=how)
+        over = np.ascontiguousarray(square[self.inside])
+        result = self.picture.copy()
+        result[self.rows, self.columns] = cv2.blendLinear(over, self.under, self.weight, 1 - self.weight)
+        return result
+
+
+def fade(span: slice, length: int, reach: float) -> np.ndarray:
+    """Weights of the pixels of `span` on a line of `length`: 1 in the middle, smoothly to 0 at ends within the line."""
+    at = np.arange(span.start, span.stop) + 0.5
+    nearest = np.full(at.shape, np.inf)
+    if span.start > 0:
+        nearest = at - span.start
+    if span.stop < length:
+        nearest = np.minimum(nearest, span.stop - at)
+    t = np.clip(nearest / max(reach, 1.0), 0.0, 1.0)
+    return t * t * (3 - 2 * t)
+
+
+def picture_part(square: Square, height: int, width: int, side: int) -> tuple[slice, slice]:
+    """Rows and columns of a result (side × side pixels of `square`) that show the height × width picture.
+
+    Even numbers of them; all of them where the square lies inside the picture.
+    """
+    parts = []
+    for at, length in ((square[1], height), (square[0], width)):
+        first = round(max(0, -at) * side / square[2])
+        stop = round(min(square[2], length - at) * side / square[2])
+        first = min(first, side - 2)
+        parts.append(slice(first, first + max(2, (stop - first) // 2 * 2)))
+    return parts[0], parts[1]
+
+
+def draw_crop(picture: np.ndarray, crop: Crop) -> np.ndarray:
+    """A picture with its boxes, what is in the square, and the reason below."""
+    panels = [draw_boxes(picture, crop), crop_resize(picture, crop.square, PANEL)]
+    row = np.hstack([cv2.copyMakeBorder(x, *(MARGIN,) * 4, cv2.BORDER_CONSTANT, value=GREY) for x in panels])
+    line = np.full((3 * MARGIN, row.shape[1], 3), GREY, np.uint8)
+    text = f"{picture.shape[1]} x {picture.shape[0]}, square {','.join(map(str, crop.square))}: {crop.reason}"
+    cv2.putText(line, text, (MARGIN, 2 * MARGIN), cv2.FONT_HERSHEY_SIMPLEX, 0.5, BLACK, 1, cv2.LINE_AA)
+    return np.vstack([row, line])
+
+
+def draw_boxes(picture: np.ndarray, crop: Crop) -> np.ndarray:
+    """The picture and all of its square in a panel of PANEL pixels: faces yellow and numbered, the square green."""
+    height, width = picture.shape[:2]
+    x, y, size = crop.square
+    left, top = min(0, x), min(0, y)
+    scale = (PANEL - 1) / max(max(width, x + size) - left, max(height, y + size) - top)
+    panel = np.full((PANEL, PANEL, 3), GREY, np.uint8)
+    shape = max(1, round(width * scale)), max(1, round(height * scale))
+    across, down = round(-left * scale), round(-top * scale)
+    small = cv2.resize(picture, shape, interpolation=cv2.INTER_AREA)[: PANEL - down, : PANEL - across]
+    panel[down : down + small.shape[0], across : across + small.shape[1]] = small
+
+    def at(x: float, y: float) -> tuple[int, int]:
+        return round((x - left) * scale), round((y - top) * scale)
+
+    for number, box in enumerate(crop.faces, 1):
+        corner = at(box.x, box.y)
+        cv2.rectangle(panel, corner, at(box.x + box.width, box.y + box.height), YELLOW, 2)
+        place = corner[0] + 4, corner[1] + 20
+        cv2.putText(panel, str(number), place, cv2.FONT_HERSHEY_SIMPLEX, 0.6, YELLOW, 2, cv2.LINE_AA)
+    cv2.rectangle(panel, at(x, y), at(x + size, y + size), GREEN, 2)
+    return panel

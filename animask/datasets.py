@@ -1,0 +1,282 @@
+"""Data sets: their folders, the clips in them with their clay, and the cache, where any two frames are at hand at once.
+
+Clay, which masks are taught with, of NAME.mp4 lies beside it as NAME.clay.npz: one array `clay`, uint8 (T, 64, 64),
+a picture a frame, black where no face was found.
+"""
+
+import hashlib
+import os
+import random
+import time
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from animask.config import CLAY_SIZE
+from animask.errors import AnimaskError, InputError
+from animask.files import replacing
+from animask.images import PICTURE_SUFFIXES, centre_square, crop_resize, read_image
+from animask.probing import list_pictures
+from animask.toons import clay, render, sample_identity, sample_pose
+from animask.video import read_frames
+
+NAMES = ("vox", "taichi", "bair")
+STRIP_SUFFIXES = {".png", ".jpg", ".jpeg"}
+VIDEO_SUFFIXES = {".mp4", ".gif", ".mov", ".avi", ".webm"}
+FRAMES_PER_CLIP = 64  # kept in the cache, spread over the clip: 12.8 MB a clip at 256²
+POSES_PER_TOON = 6
+TROUPE = 8  # toons in a row that strike the same poses
+TOON_IDENTITIES = 1_000_000  # this many from this seed on are for training; those below are held out
+REPORT_SECONDS = 10
+
+Report = Callable[[str], None]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class CacheError(AnimaskError):
+    """The cache cannot be written: no clip is to blame."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One item of a data set: a video, a folder of frames, or one strip of frames side by side. clay: of it, if any."""
+
+    path: Path
+    identity: str
+    clay: Path | None = None
+
+
+def locate(name: str, data: Path | None) -> Path:
+    """The folder of a data set: `data` if given, else $ANIMASK_DATA/<name>, or `name` itself if that is a folder.
+
+    Raises InputError with the places that were looked at and the way to make a data set.
+    """
+    root = os.environ.get("ANIMASK_DATA")
+    places = [data] if data else [*([Path(root) / name] if root else []), Path(name)]
+    for place in places:
+        if place.is_dir():
+            return place
+    looked = " or ".join(str(place.absolute()) for place in places)
+    hint = "Give its folder with --data or ANIMASK_DATA, or make one with `animask prepare VIDEOS -o FOLDER`."
+    raise InputError(f"The data set {name!r} was not found: looked for {looked}.", hint)
+
+
+def list_clips(root: Path, split: str, identities: str = "prefix", seed: int = 0) -> list[Clip]:
+    """The clips of `split` ("train" or "test"), sorted by name.
+
+    root has the folders train and test, or one of them; with neither, a seeded tenth of the identities is the
+    test split (of one identity, nothing is). identities: "prefix", the name up to the first #, or "file".
+    Raises InputError if there is no clip.
+    """
+    divided = any((root / name).is_dir() for name in ("train", "test"))
+    folder = root / split if divided else root
+    paths = sorted(path for path in folder.iterdir() if is_clip(path)) if folder.is_dir() else []
+    clips = [Clip(x, x.name.split("#")[0] if identities == "prefix" else x.name, find_clay(x)) for x in paths]
+    if not divided:
+        test = held_out_identities(clips, seed)
+        clips = [clip for clip in clips if (clip.identity in test) == (split == "test")]
+    if not clips:
+        raise InputError(f"There are no clips in {folder}.", "Expected videos, folders of frames, or png/jpg strips.")
+    return clips
+
+
+def held_out_identities(clips: list[Clip], seed: int) -> set[str]:
+    """A seeded tenth of the identities, at least one; none where there is only one."""
+    names = sorted({clip.identity for clip in clips})
+    random.Random(seed).shuffle(names)
+    return set(names[: max(1, len(names) // 10)]) if len(names) > 1 else set()
+
+
+def is_clip(path: Path) -> bool:
+    """A video, a strip, or a folder that holds pictures."""
+    if path.name.startswith("."):
+        return False
+    if path.is_dir():
+        return any(item.suffix.lower() in PICTURE_SUFFIXES and item.name[0] != "." for item in path.iterdir())
+    return path.suffix.lower() in VIDEO_SUFFIXES | STRIP_SUFFIXES
+
+
+def clay_path(path: Path) -> Path:
+    """Where the clay of a clip or a picture lies."""
+    return path.with_name(f"{path.name if path.is_dir() else path.stem}.clay.npz")
+
+
+def find_clay(path: Path) -> Path | None:
+    """The clay of a clip or a picture, if it is there."""
+    beside = clay_path(path)
+    return beside if beside.is_file() else None
+
+
+def read_clay(path: Path) -> np.ndarray:
+    """The clay of a file, uint8 (T, 64, 64); InputError for what is none."""
+    try:
+        with np.load(path) as file:
+            array = file["clay"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} holds no clay: {error}.", "Make it anew with `animask prepare`.") from error
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[1:] != (CLAY_SIZE, CLAY_SIZE):
+        raise InputError(f"{path} holds no clay, but {array.dtype} {array.shape}.")
+    return array
+
+
+def read_clip(path: Path, resolution: int) -> Iterator[np.ndarray]:
+    """All frames of a clip in order, as square RGB uint8 (R, R, 3), centre-cropped where they are not square.
+
+    Raises InputError, also on the way, for what cannot be read.
+    """
+    if path.is_dir():
+        frames: Iterator[np.ndarray] = (read_image(item) for item in list_pictures(path))
+    elif path.suffix.lower() in STRIP_SUFFIXES:
+        frames = cut_strip(path)
+    else:
+        frames = read_frames(path)
+    for frame in frames:
+        yield crop_resize(frame, centre_square(*frame.shape[:2]), resolution)
+
+
+def cut_strip(path: Path) -> Iterator[np.ndarray]:
+    """The frames of a strip H × W·T; they are square, since nothing else says where one ends."""
+    strip = read_image(path)
+    side, width = strip.shape[:2]
+    if width % side:
+        raise InputError(f"{path} is not a strip of square frames: {width}×{side} pixels.")
+    yield from (strip[:, x : x + side] for x in range(0, width, side))
+
+
+def thin(frames: Iterable[Item], limit: int) -> list[Item]:
+    """At most `limit` frames, evenly spread, of a stream whose length is not known: halve whenever full."""
+    kept, stride = [], 1
+    for number, frame in enumerate(frames):
+        if number % stride:
+            continue
+        kept.append(frame)
+        if len(kept) == 2 * limit:
+            kept, stride = kept[::2], stride * 2
+    picks = np.linspace(0, len(kept) - 1, limit).round().astype(int) if len(kept) > limit else range(len(kept))
+    return [kept[i] for i in picks]
+
+
+def pack(frames: list[np.ndarray], clays: list[np.ndarray]) -> np.ndarray:
+    """Frames (R, R, 3) and their clay (64, 64), if any, as rows of one uint8 array, one row a frame."""
+    rows = [np.concatenate([x.ravel(), *(y.ravel() for y in clays[i : i + 1])]) for i, x in enumerate(frames)]
+    return np.stack(rows)
+
+
+def cache_folder() -> Path:
+    """Where decoded frames are kept: $ANIMASK_CACHE, or animask in the user's cache folder."""
+    if os.environ.get("ANIMASK_CACHE"):
+        return Path(os.environ["ANIMASK_CACHE"])
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "animask"
+
+
+def cached(clip: Clip, resolution: int, folder: Path) -> Path:
+    """The cache file of a clip: FRAMES_PER_CLIP rows of `pack` at most; made if it is not there.
+
+    Of a clip with clay, frames without a face are left out. The file's name depends on the clip's path, size, time of
+    change and clay and on the resolution, so a changed clip is decoded anew. Raises InputError or AnimaskError for a
+    clip that cannot be read or has fewer than two frames.
+    """
+    key = f"{clip.path.resolve()}|{stamp(clip.path)}|{clip.clay and stamp(clip.clay)}|{resolution}|{FRAMES_PER_CLIP}"
+    path = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.npy"
+    if is_whole(path):
+        return path
+    kept, clays = thin(enumerate(read_clip(clip.path, resolution)), FRAMES_PER_CLIP), []
+    if clip.clay:
+        array = read_clay(clip.clay)
+        if kept and kept[-1][0] >= len(array):
+            raise InputError(f"{clip.clay} is of {len(array)} frames, but the clip has more.", "Prepare it anew.")
+        kept = [(number, frame) for number, frame in kept if array[number].any()]
+        clays = [array[number] for number, _ in kept]
+    if len(kept) < 2:
+        raise InputError(f"{clip.path} has {len(kept)} frames{' with a face' if clip.clay else ''}; a clip needs two.")
+    save_array(path, pack([frame for _, frame in kept], clays))
+    return path
+
+
+def stamp(path: Path) -> str:
+    """Size and time of change of a file, or of all pictures of a folder."""
+    stats = [item.stat() for item in (list_pictures(path) if path.is_dir() else [path])]
+    return f"{sum(stat.st_size for stat in stats)}|{max(stat.st_mtime_ns for stat in stats)}"
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a cache file is there and as long as it says; a full disk or a lost mount may have cut it."""
+    try:
+        np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError):
+        return False
+    return True
+
+
+def save_array(path: Path, array: np.ndarray) -> None:
+    """Write a .npy file, whole or not at all; CacheError where that fails, from its folder on."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            np.save(temporary, array)
+    except (OSError, AnimaskError) as error:
+        hint = "Make room, or set ANIMASK_CACHE to a folder that can be written."
+        raise CacheError(f"The cache {path.parent} cannot be written: {error}", hint) from error
+
+
+def fill_cache(clips: list[Clip], resolution: int, folder: Path, workers: int, report: Report) -> dict[str, list[Path]]:
+    """Decode all clips once; returns the cache files by identity, both in the order of `clips`.
+
+    A broken clip is reported once with its name and left out. Raises InputError if none is left.
+    """
+
+    def attempt(clip: Clip) -> Path | AnimaskError | OSError:
+        try:
+            return cached(clip, resolution, folder)
+        except CacheError:
+            raise
+        except (AnimaskError, OSError) as error:
+            return error
+
+    found: dict[str, list[Path]] = {}
+    broken, shown = 0, time.monotonic()
+    for number, result in enumerate(in_threads(attempt, clips, workers)):
+        clip = clips[number]
+        if isinstance(result, Path):
+            found.setdefault(clip.identity, []).append(result)
+        else:
+            broken += 1
+            report(f"skipped {clip.path.name}: {result}")
+        if time.monotonic() - shown > REPORT_SECONDS:
+            shown = time.monotonic()
+            report(f"{number + 1} of {len(clips)} clips are decoded")
+    if broken:
+        report(f"{broken} of {len(clips)} clips could not be read and are left out")
+    if not found:
+        raise InputError("None of the clips could be read.", "The lines above say why.")
+    return found
+
+
+def in_threads(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
+    """The results of a function in the order of its items; Ctrl-C waits only for the items that have begun."""
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        yield from pool.map(function, items)
+
+
+def toon_pool(first: int, count: int, resolution: int, folder: Path, workers: int) -> tuple[Path, ...]:
+    """Toons `first`, `first` + 1, ..., at least `count`, in POSES_PER_TOON poses each: rows of `pack`, rendered once.
+
+    They come in troupes of TROUPE, which share their poses.
+    """
+
+    def make(number: int) -> Path:
+        path = folder / f"toon-{first + number}-{resolution}-{POSES_PER_TOON}-{TROUPE}-clay.npy"
+        if not is_whole(path):
+            rng = np.random.default_rng((first, number // TROUPE))
+            who, poses = sample_identity(first + number), [sample_pose(rng) for _ in range(POSES_PER_TOON)]
+            frames = [render(who, pose, resolution) for pose in poses]
+            save_array(path, pack(frames, [clay(who, pose, CLAY_SIZE) for pose in poses]))
+        return path
+
+    return tuple(in_threads(make, range(-(-count // TROUPE) * TROUPE), workers))

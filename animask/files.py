@@ -1,0 +1,104 @@
+"""Files from outside, read within bounds; and outputs that come whole or not at all."""
+
+import re
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from fractions import Fraction
+from pathlib import Path
+
+from animask.errors import AnimaskError, InputError
+
+MAX_TEXT_BYTES = 64 << 20
+MAX_FPS = 1000
+STEM_BYTES = 100  # file systems allow 255 bytes a name: leave room for what is added
+FPS = re.compile(r"\s*\d{1,12}(\.\d{0,12}|/\d{1,12})?\s*", re.ASCII)
+REPLACE = "Choose another name, or replace it with --overwrite."
+
+
+def check_file(path: Path) -> None:
+    """Raise InputError unless `path` is a regular file with something in it: a pipe or a device may never end."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        address = str(path).startswith(("http:", "https:"))
+        hint = "Download it first: addresses are not opened." if address else ""
+        raise InputError(f"{path} does not exist.", hint) from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise InputError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
+    if stat.S_ISDIR(status.st_mode):
+        raise InputError(f"{path} is a folder, not a file.")
+    if not stat.S_ISREG(status.st_mode):
+        raise InputError(f"{path} is not a regular file.", "Pipes and devices are not read: save it as a file.")
+    if status.st_size == 0:
+        raise InputError(f"{path} is empty.")
+
+
+def read_bytes(path: Path, limit: int) -> bytes:
+    """What is in a regular file of 1 to `limit` bytes; InputError for anything else."""
+    path = Path(path)
+    check_file(path)
+    try:
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.") from error
+    if len(data) > limit:
+        raise InputError(f"{path} is larger than the limit of {limit} bytes.")
+    return data
+
+
+def read_text(path: Path, limit: int = MAX_TEXT_BYTES, errors: str = "strict") -> str:
+    """The text of a UTF-8 file of at most `limit` bytes, line ends as they are; a byte order mark is left out.
+
+    errors: what becomes of bytes that are no UTF-8, as for `bytes.decode`. Raises InputError as `read_bytes` does.
+    """
+    try:
+        return read_bytes(path, limit).decode("utf-8-sig", errors)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is no text: {error}.", "Save it as UTF-8.") from error
+
+
+def read_fps(text: str) -> Fraction:
+    """A whole number, a decimal or a fraction of frames a second, to MAX_FPS; InputError for anything else.
+
+    Without exponents: the fraction 1e999999999 would have as many digits.
+    """
+    with suppress(ValueError, ZeroDivisionError):
+        fps = Fraction(text if FPS.fullmatch(text) else "")
+        if 0 < fps <= MAX_FPS:
+            return fps
+    raise InputError(f"The frame rate (fps) {text[:40]!r} is no number above 0.", "Give 25 or 30000/1001.")
+
+
+@contextmanager
+def replacing(path: Path, overwrite: bool = True) -> Iterator[Path]:
+    """A temporary path to write to, which takes the place of the file `path` when the block ends well.
+
+    It lies in the same folder, has the same suffix, and is removed on any failure, Ctrl-C included. With
+    `overwrite` false, InputError where `path` exists, at the start and again at the end. An OSError of the block
+    becomes an AnimaskError that names `path`.
+    """
+    path = Path(path)
+    stem = path.stem.encode(errors="surrogateescape")[:STEM_BYTES].decode(errors="ignore")
+    temporary = path.with_name(f".{stem}-{secrets.token_hex(6)}{path.suffix}")
+    try:
+        check_output(path, overwrite)
+        yield temporary
+        check_output(path, overwrite)
+        temporary.replace(path)
+    except OSError as error:
+        raise AnimaskError(f"{path} could not be written: {error.strerror or error}.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def check_output(path: Path, overwrite: bool) -> None:
+    """Raise InputError where no file `path` can be made: a folder has its name, it exists, or its folder does not."""
+    if path.is_dir():
+        raise InputError(f"{path} is a folder, not a file.", "Choose another name.")
+    if path.exists() and not overwrite:
+        raise InputError(f"{path} exists already.", REPLACE)
+    if not path.parent.is_dir():
+        raise InputError(f"The folder {path.parent} does not exist.", "Make it first.")

@@ -1,0 +1,291 @@
+"""A data set and its settings to the streams of samples that a run draws from, and samples to batches.
+
+Every sample is a pure function of `(seed, number)`, so a run resumes at any number, on any number of processes, with
+the samples that it would have seen without the stop. What moves and flips them is drawn by the training step.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.data import Dataset, Sampler
+
+from animask.config import CLAY_SIZE, ModelConfig, TrainConfig
+from animask.datasets import (
+    STRIP_SUFFIXES,
+    TOON_IDENTITIES,
+    TROUPE,
+    Clip,
+    Report,
+    cache_folder,
+    fill_cache,
+    find_clay,
+    list_clips,
+    locate,
+    pack,
+    read_clay,
+    toon_pool,
+)
+from animask.errors import InputError
+from animask.images import centre_square, crop_resize, read_image
+from animask.moves import flip, move
+
+HELD_OUT_CLIPS = 64  # of the test split, for the previews while training
+TOON, CLIP, STILL = range(3)  # kinds of samples
+FAR = 0.25  # taught: the two frames of a clip lie at least this part of its length apart, or r would answer m_s
+MOVING, SHIFT, SHIFT_STILL = 0.7, 0.08, 0.12  # share of the clips whose frames are moved, and how much
+
+
+class Sample(NamedTuple):
+    """Its kind, and rows of `pack`: source, target, and of toons with clay another toon in the target's pose."""
+
+    kind: int
+    rows: tuple[np.ndarray, ...]
+
+
+class Batch(NamedTuple):
+    """Source and target frames (B, 3, R, R) of samples of some kinds (B,); those of toons come first.
+
+    other: (K, 3, R, R), other identities in the poses of the first K targets, which are all the toons. clay_s, clay_d,
+    clay_o: (B or K, 1, S, S), the clay of all of these; none of them, nor others, where masks are found.
+    Values are uint8 as they are loaded, and float in [0, 1] in a step.
+    """
+
+    kinds: Tensor
+    s: Tensor
+    target: Tensor
+    other: Tensor
+    clay_s: Tensor
+    clay_d: Tensor
+    clay_o: Tensor
+
+
+@dataclass(frozen=True)
+class Pairs(Dataset):
+    """Sample number n to a Sample; see TrainConfig.
+
+    clips: cache files by identity. pictures: rows of `pack`, made to move later. pool: cache files of toons.
+    clay: whether all rows have clay. toons, stills: shares of the samples. far: see FAR.
+    """
+
+    resolution: int
+    clips: dict[str, list[Path]]
+    pictures: tuple[np.ndarray, ...] = ()
+    pool: tuple[Path, ...] = ()
+    clay: bool = False
+    repeats: int = 1
+    toons: float = 0.0
+    stills: float = 0.0
+    far: float = 0.0
+    seed: int = 0
+
+    def __len__(self) -> int:
+        """Samples of an epoch: every identity once × repeats."""
+        return max(1, len(self.clips)) * self.repeats
+
+    def __getitem__(self, number: int) -> Sample:
+        rng = np.random.default_rng((self.seed, number))
+        kind = rng.random()
+        if kind < self.stills:
+            row = self.pictures[rng.integers(len(self.pictures))]
+            return Sample(STILL, (row, row))
+        if kind < self.stills + self.toons or not self.clips:
+            return self.toon(rng)
+        return self.clip(rng, number)
+
+    def clip(self, rng: np.random.Generator, number: int) -> Sample:
+        """Two frames of one random clip of an identity; every identity has its turn in an epoch."""
+        epoch, place = divmod(number, len(self))
+        identity = list(self.clips)[order(self.seed, epoch, len(self))[place] % len(self.clips)]
+        files = self.clips[identity]
+        rows = np.load(files[rng.integers(len(files))], mmap_mode="r")
+        first = int(rng.integers(len(rows)))
+        apart = np.abs(np.arange(len(rows)) - first)
+        second = int(rng.choice(np.flatnonzero(apart >= max(1, self.far * (len(rows) - 1)))))
+        return Sample(CLIP, (rows[first], rows[second]))
+
+    def toon(self, rng: np.random.Generator) -> Sample:
+        """One toon in two poses; with clay, another one of its troupe in the second pose too."""
+        number = int(rng.integers(len(self.pool)))
+        rows = np.load(self.pool[number], mmap_mode="r")
+        first, second = rng.permutation(len(rows))[:2]
+        if not self.clay:
+            return Sample(TOON, (rows[first], rows[second]))
+        start = number - number % TROUPE
+        other = start + (number - start + 1 + int(rng.integers(TROUPE - 1))) % TROUPE
+        return Sample(TOON, (rows[first], rows[second], np.load(self.pool[other], mmap_mode="r")[second]))
+
+
+@lru_cache(maxsize=4)
+def order(seed: int, epoch: int, count: int) -> np.ndarray:
+    """The order of the samples of one epoch: a permutation of range(count)."""
+    return np.random.default_rng((seed, epoch, 1)).permutation(count)
+
+
+class Numbers(Sampler[int]):
+    """Sample numbers of one rank: rank, rank + world, ... from `start` (of all ranks) on, without end."""
+
+    def __init__(self, start: int, rank: int = 0, world: int = 1) -> None:
+        self.start, self.rank, self.world = start, rank, world
+
+    def __iter__(self) -> Iterator[int]:
+        number = self.start + self.rank
+        while True:
+            yield number
+            number += self.world
+
+
+def collate(samples: list[Sample], resolution: int, clay: bool) -> Batch:
+    """Samples to a Batch of uint8 tensors, frames channels-last in memory."""
+    samples = sorted(samples, key=lambda sample: sample.kind)
+    columns = [[sample.rows[i] for sample in samples if len(sample.rows) > i] for i in range(3)]
+    tensors = [unpack(rows, resolution, clay) for rows in columns]
+    frames, clays = zip(*tensors, strict=True)
+    return Batch(torch.tensor([sample.kind for sample in samples]), *frames, *clays)
+
+
+def unpack(rows: list[np.ndarray], resolution: int, clay: bool) -> tuple[Tensor, Tensor]:
+    """Rows of `pack` to frames (N, 3, R, R) and clay (N, 1, 64, 64), which is of no rows where there is none."""
+    frame, row = 3 * resolution**2, 3 * resolution**2 + CLAY_SIZE**2 * clay
+    data = torch.from_numpy(np.stack([x[:row] for x in rows]) if rows else np.empty((0, row), np.uint8))
+    frames = data[:, :frame].contiguous().view(-1, resolution, resolution, 3).permute(0, 3, 1, 2)
+    return frames, data[: len(data) * clay, frame:].reshape(-1, 1, CLAY_SIZE, CLAY_SIZE)
+
+
+def shake(batch: Batch, config: TrainConfig, mask_size: int, generator: torch.Generator) -> Batch:
+    """A loaded batch, on the device of the generator, to the floats of a step: moved, flipped, clay at the masks' size.
+
+    Pictures are moved and warped twice, so that they differ; with clay, frames of clips are moved as well.
+    """
+    kinds = batch.kinds
+    s, target, other = (x.float().div(255).contiguous(memory_format=torch.channels_last) for x in batch[1:4])
+    clay_s, clay_d, clay_o = (resize(x.float() / 255, mask_size) for x in batch[4:])
+    if config.stills or len(clay_s):
+        s, clay_s = shift(s, clay_s, kinds, generator)
+        target, clay_d = shift(target, clay_d, kinds, generator)
+    if not len(clay_s):
+        s, target = flip([s, target], config.flips, generator)
+        return Batch(kinds, s, target, other, clay_s, clay_d, clay_o)
+    return Batch(kinds, *flip([s, target, other, clay_s, clay_d, clay_o], config.flips, generator))
+
+
+def shift(frames: Tensor, clay: Tensor, kinds: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Frames and their clay, if any, moved together as their kinds ask for."""
+    chance = torch.rand(len(frames), device=frames.device, generator=generator)
+    still, moving = kinds == STILL, (kinds == CLIP) & (chance < MOVING) & bool(len(clay))
+    stack = torch.cat((frames, resize(clay, frames.shape[3])), dim=1) if len(clay) else frames
+    moved = move(stack, SHIFT_STILL * still + SHIFT * moving, still.float(), generator)
+    chosen = (still | moving).view(-1, 1, 1, 1)
+    if len(clay):
+        clay = torch.where(chosen, resize(moved[:, 3:], clay.shape[3]), clay)
+    return torch.where(chosen, moved[:, :3], frames), clay
+
+
+def resize(clay: Tensor, size: int) -> Tensor:
+    """Clay (N, 1, S, S) at another size: averaged down, or enlarged linearly."""
+    if clay.shape[3] == size:
+        return clay
+    if not len(clay):
+        return clay.new_empty((0, 1, size, size))
+    if clay.shape[3] > size:
+        return functional.interpolate(clay, size=size, mode="area")
+    return functional.interpolate(clay, size=size, mode="bilinear", align_corners=False)
+
+
+def open_pairs(dataset: str, model: ModelConfig, config: TrainConfig, report: Report) -> tuple[Pairs, Pairs]:
+    """The training stream of a data set and a held-out stream of plain pairs, decoded into the cache.
+
+    dataset: "toons", or what `locate` finds; with config.masks "taught", only what has clay is taken. report: takes
+    lines for people. Raises InputError if there is no data.
+    """
+    size, folder, taught = model.resolution, cache_folder(), config.masks == "taught"
+    clips: dict[str, list[Path]] = {}
+    held_out: dict[str, list[Path]] = {}
+    if dataset != "toons":
+        root = locate(dataset, Path(config.data) if config.data else None)
+        listed = spread(choose(list_clips(root, "train", config.identities), taught))[: config.limit_videos]
+        report(f"{len(listed)} training clips in {root}; decoding what is not in the cache yet ({folder})")
+        clips = fill_cache(listed, size, folder, config.workers, report)
+        held_out = held_out_clips(root, clips, config, size, folder, report)
+    if config.toons:
+        report(f"{config.toon_pool} toons; rendering those that are not in the cache yet ({folder})")
+    train = Pairs(
+        resolution=size,
+        clips=clips,
+        pictures=read_pictures(config.stills_dir, size, taught, report) if config.stills else (),
+        pool=toon_pool(TOON_IDENTITIES, config.toon_pool, size, folder, config.workers) if config.toons else (),
+        clay=taught,
+        repeats=config.repeats,
+        toons=config.toons,
+        stills=config.stills,
+        far=FAR if taught else 0.0,
+        seed=config.seed,
+    )
+    test = Pairs(size, held_out, seed=config.seed)
+    return train, test if held_out else replace(test, pool=toon_pool(0, TROUPE, size, folder, config.workers))
+
+
+def has_clay(dataset: str, config: TrainConfig) -> bool:
+    """Whether masks can be taught with a data set: it is of toons, or some of its clips have clay."""
+    if dataset == "toons":
+        return True
+    root = locate(dataset, Path(config.data) if config.data else None)
+    return any(clip.clay for clip in list_clips(root, "train", config.identities))
+
+
+def choose(clips: list[Clip], taught: bool) -> list[Clip]:
+    """The clips that have clay, or all of them without it."""
+    return [clip for clip in clips if clip.clay] if taught else [replace(clip, clay=None) for clip in clips]
+
+
+def spread(clips: list[Clip]) -> list[Clip]:
+    """The first clip of every identity, then the second, and so on, so that any beginning holds many identities."""
+    seen: Counter[str] = Counter()
+    turns = []
+    for clip in clips:
+        turns.append(seen[clip.identity])
+        seen[clip.identity] += 1
+    return [clip for _, clip in sorted(zip(turns, clips, strict=True), key=lambda pair: pair[0])]
+
+
+def held_out_clips(
+    root: Path, found: dict[str, list[Path]], config: TrainConfig, size: int, folder: Path, report: Report
+) -> dict[str, list[Path]]:
+    """Clips of the test split for the previews; the training clips, and a word, if there is no test split."""
+    try:
+        clips = spread(choose(list_clips(root, "test", config.identities), taught=False))[:HELD_OUT_CLIPS]
+        return fill_cache(clips, size, folder, config.workers, report)
+    except InputError:
+        report("no test split that can be read: held-out figures are of training clips")
+        return found
+
+
+def read_pictures(folder: str, resolution: int, taught: bool, report: Report) -> tuple[np.ndarray, ...]:
+    """All pictures of a folder as rows of `pack`, centred squares, sorted by name; taught: those with clay, with it.
+
+    A broken picture is reported once with its name and left out. Raises InputError if none is left.
+    """
+    if not folder:
+        raise InputError("The share `stills` needs a folder of pictures.", "Name it with --stills.")
+    pictures = []
+    for path in sorted(path for path in Path(folder).glob("*") if path.suffix.lower() in STRIP_SUFFIXES):
+        beside = find_clay(path) if taught else None
+        if taught and beside is None:
+            continue
+        try:
+            picture, clays = read_image(path), read_clay(beside)[:1] if beside else ()
+            frame = crop_resize(picture, centre_square(*picture.shape[:2]), resolution)
+            pictures.append(pack([frame], list(clays))[0])
+        except InputError as error:
+            report(f"skipped {path.name}: {error}")
+    if not pictures:
+        hint = "Make clay with `animask prepare`." if taught else "Expected png or jpg files."
+        raise InputError(f"There are no pictures{' with clay' if taught else ''} in {Path(folder).absolute()}.", hint)
+    return tuple(pictures)

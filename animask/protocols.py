@@ -1,0 +1,263 @@
+"""What is evaluated: the settings, and the videos that they name, each a source frame and frames that drive it."""
+
+import csv
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
+from importlib.metadata import version
+from itertools import islice, zip_longest
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from animask.config import DATASETS, ModelConfig, nearest
+from animask.datasets import TOON_IDENTITIES, Clip, list_clips, locate, read_clip, thin
+from animask.errors import InputError
+from animask.files import read_text
+from animask.images import read_image
+from animask.model import Ablation
+from animask.perturb import Threshold
+from animask.probing import list_pictures
+from animask.toons import pose_at, render, sample_identity
+from animask.video import read_frames
+from animask.weights import DEFAULT
+
+PROTOCOLS = ("reconstruction", "animation")
+ABLATIONS = ("no_pert", "no_ref", "no_id")
+KIND_OF = {"toons": "toons", "vox": "faces", "taichi": "", "bair": ""}  # of picture; folders show faces
+TOON_VIDEOS, TOON_FRAMES = 20, 16
+TOON_RATE = 2.5  # frames a second: 16 of them show 6 s of motion
+CLIP_RATE = Fraction(25)  # of lists and studies
+FIRST_DRIVER = 1000  # toon number n is driven across identities by number n + FIRST_DRIVER
+SUFFIXES = ("", ".mp4", ".mov", ".webm", ".avi", ".mkv", ".gif")  # of predictions; none: a folder of pictures
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to evaluate and how; the flags of `animask eval`. Raises InputError for what does not fit together."""
+
+    metrics: tuple[str, ...] = ("l1", "akd")
+    dataset: str = "toons"  # toons, vox, taichi, bair or a folder
+    data: Path | None = None  # its folder, else it is looked for
+    weights: str = DEFAULT
+    protocol: str = "reconstruction"
+    ablations: tuple[str, ...] = ()  # beside the full method
+    threshold: Threshold | None = None  # ρ and scale of P_test; None: what the weights say
+    scale: float | None = None
+    predictions: tuple[tuple[str, Path], ...] = ()  # of other methods: name, and folder with one video for each case
+    pairs: Path | None = None  # a CSV file with the columns source and driver
+    limit: int | None = None  # videos
+    frames: int | None = None  # driver frames a video, evenly spread; None: all, of toons TOON_FRAMES
+    batch: int = 8  # driver frames at a time
+    device: str = "auto"
+    precision: str = "fp32"  # bf16 moves l1 by half a percent
+    report: Path | None = None  # a page to write
+
+    def __post_init__(self) -> None:
+        for value, known in ((self.protocol, PROTOCOLS), *((name, ABLATIONS) for name in self.ablations)):
+            if value not in known:
+                raise InputError(f"unknown name {value!r}", f"choose from {', '.join(known)}{nearest(value, known)}")
+        steps = self.ablations or self.pairs or self.threshold is not None or self.scale is not None
+        if self.protocol == "reconstruction" and steps:
+            hint = "add --protocol animation"
+            raise InputError("reconstruction uses neither P_test nor r nor pairs, so it has no such choice", hint)
+
+    @property
+    def kind(self) -> str:
+        """The kind of picture, which decides on the detectors; "" where none is known."""
+        return KIND_OF.get(self.dataset, "faces")
+
+    @property
+    def by_people(self) -> bool:
+        """Whether every person counts alike, as in folders, not every frame, as in the paper."""
+        return self.dataset not in KIND_OF
+
+
+class Shot(NamedTuple):
+    """A driver frame and what should come out of it, RGB uint8 (R, R, 3); None where nobody knows that."""
+
+    driver: np.ndarray
+    truth: np.ndarray | None
+
+
+class Case(NamedTuple):
+    """A video: its unique name, also of its predictions; who is to be seen; frames a second of its driver.
+
+    open: takes a side R to the source frame, RGB uint8 (R, R, 3), and the shots, made as they are asked for.
+    """
+
+    name: str
+    person: str
+    rate: Fraction
+    open: Callable[[int], tuple[np.ndarray, Iterator[Shot]]]
+
+
+def toon_case(source: int, driver: int, frames: int) -> Case:
+    """Toon `source` driven by toon `driver`; where they are one, frame 0 is the source and the rest drive it."""
+    person = f"toon{source}"
+    name = person if source == driver else f"{person}--toon{driver}"
+    return Case(name, person, Fraction(TOON_RATE), partial(open_toon, source, driver, frames))
+
+
+def open_toon(source: int, driver: int, frames: int, side: int) -> tuple[np.ndarray, Iterator[Shot]]:
+    """The source frame, and the shots, whose truth is the source's identity in the driver's pose."""
+    who, by = sample_identity(source), sample_identity(driver)
+
+    def shots() -> Iterator[Shot]:
+        for number in range(1 if source == driver else 0, frames):
+            pose = pose_at(driver, number / TOON_RATE)
+            frame = render(by, pose, side)
+            yield Shot(frame, frame if source == driver else render(who, pose, side))
+
+    return render(who, pose_at(source, 0.0), side), shots()
+
+
+def clip_case(source: Clip, driver: Clip, frames: int | None) -> Case:
+    """Frame 0 of the clip `source` driven by the clip `driver`; where they are one, by the rest of it."""
+    first, second = (clip.path.name if clip.path.is_dir() else clip.path.stem for clip in (source, driver))
+    name = first if source == driver else f"{first}--{second}"
+    return Case(name, source.identity, CLIP_RATE, partial(open_clip, source.path, driver.path, frames))
+
+
+def open_clip(source: Path, driver: Path, frames: int | None, side: int) -> tuple[np.ndarray, Iterator[Shot]]:
+    """The source frame, and the shots; the truth is known where a clip drives itself."""
+    picture = next(read_clip(source, side), None)
+    if picture is None:
+        raise InputError(f"{source} has no frames")
+    same = source == driver
+    driving = islice(read_clip(driver, side), 1 if same else 0, None)
+    chosen = driving if frames is None else iter(thin(driving, frames))
+    return picture, (Shot(frame, frame if same else None) for frame in chosen)
+
+
+def plan(settings: Settings) -> list[Case]:
+    """The videos of an evaluation, in order. Raises InputError where the data or the pairs cannot be read."""
+    pairs = read_pairs(settings.pairs) if settings.pairs else None
+    if settings.dataset == "toons":
+        cases = toon_cases(settings, pairs)
+    else:
+        root = locate(settings.dataset, settings.data)
+        identities = DATASETS.get(settings.dataset, {}).get("identities", "prefix")
+        cases = clip_cases(settings, list_clips(root, "test", identities), pairs)
+    for name, count in Counter(case.name for case in cases).items():
+        if count > 1:
+            raise InputError(f"two test videos are called {name}", "give their files different names")
+    return (take_turns(cases) if settings.by_people else cases)[: settings.limit]
+
+
+def take_turns(cases: list[Case]) -> list[Case]:
+    """The first video of every person, then the second, and so on, so that any beginning shows many people."""
+    groups: dict[str, list[Case]] = {}
+    for case in cases:
+        groups.setdefault(case.person, []).append(case)
+    return [case for turn in zip_longest(*groups.values()) for case in turn if case]
+
+
+def read_pairs(path: Path) -> list[tuple[str, str]]:
+    """Names of source and driver, from a CSV file with these columns; of paths, their last parts."""
+    try:
+        rows = list(csv.DictReader(read_text(path).splitlines(), strict=True))
+        pairs = [(Path(row["source"]).name, Path(row["driver"]).name) for row in rows]
+    except (csv.Error, KeyError, TypeError) as error:
+        raise InputError(f"{path} is no list of pairs", "a CSV file with the columns source,driver") from error
+    if not pairs:
+        raise InputError(f"{path} lists no pairs")
+    return pairs
+
+
+def toon_cases(settings: Settings, pairs: list[tuple[str, str]] | None) -> list[Case]:
+    """Toons of the pairs, or the first ones; all held out from training."""
+    frames = settings.frames or TOON_FRAMES
+    if pairs is None:
+        offset = FIRST_DRIVER if settings.protocol == "animation" else 0
+        return [toon_case(n, n + offset, frames) for n in range(settings.limit or TOON_VIDEOS)]
+    cases = []
+    for pair in pairs:
+        source, driver = (int(name) if name.isdecimal() else -1 for name in pair)
+        if not (0 <= source < TOON_IDENTITIES and 0 <= driver < TOON_IDENTITIES) or source == driver:
+            hint = f"give two different numbers below {TOON_IDENTITIES}; those above are for training"
+            raise InputError(f"{pair[0]!r}, {pair[1]!r} is no pair of test toons", hint)
+        cases.append(toon_case(source, driver, frames))
+    return cases
+
+
+def clip_cases(settings: Settings, clips: list[Clip], pairs: list[tuple[str, str]] | None) -> list[Case]:
+    """Every clip by itself; or the pairs; or every clip driven by the next one of another identity."""
+    if settings.protocol == "reconstruction":
+        return [clip_case(clip, clip, settings.frames) for clip in clips]
+    if pairs is None:
+        return [clip_case(clip, next_other(clips, place), settings.frames) for place, clip in enumerate(clips)]
+    known = {clip.path.name: clip for clip in clips}
+    for name in (name for pair in pairs for name in pair):
+        if name not in known:
+            raise InputError(f"{settings.pairs} names {name!r}, which is no test clip", nearest(name, known)[2:])
+    return [clip_case(known[source], known[driver], settings.frames) for source, driver in pairs]
+
+
+def next_other(clips: list[Clip], place: int) -> Clip:
+    """The first clip of another identity after a place, in a circle."""
+    for clip in clips[place:] + clips[:place]:
+        if clip.identity != clips[place].identity:
+            return clip
+    raise InputError("all test clips show one identity", "give --pairs, or use --protocol reconstruction")
+
+
+def find_prediction(folder: Path, name: str) -> Path:
+    """The video, or the folder of pictures, that a method made for a case. InputError if there is none."""
+    for suffix in SUFFIXES:
+        if (path := folder / f"{name}{suffix}").exists():
+            return path
+    hint = "--list FOLDER writes the sources, the drivers and the names that are expected"
+    raise InputError(f"{folder} has no prediction {name}", hint)
+
+
+def check_predictions(settings: Settings, cases: list[Case]) -> None:
+    """Raise InputError where a method has no prediction of some case: none is averaged away."""
+    for _, folder in settings.predictions:
+        for case in cases:
+            find_prediction(folder, case.name)
+
+
+def read_prediction(folder: Path, name: str, side: int) -> Iterator[np.ndarray]:
+    """The frames of a prediction, RGB uint8 (side, side, 3). InputError for frames of another size."""
+    path = find_prediction(folder, name)
+    for frame in map(read_image, list_pictures(path)) if path.is_dir() else read_frames(path):
+        if frame.shape != (side, side, 3):
+            size = f"{frame.shape[1]}×{frame.shape[0]}"
+            raise InputError(f"{path} has frames of {size} pixels", f"make predictions of {side}×{side}")
+        yield frame
+
+
+def columns_of(settings: Settings) -> dict[str, Ablation]:
+    """The ways of driving that are evaluated, by name: the step that each leaves out."""
+    if settings.protocol == "reconstruction":
+        return {"raw m(d)": "no_id"}  # section 4: r and P_test are not used
+    ablations: Any = settings.ablations
+    return {"full": "none", **{name: name for name in ablations}}
+
+
+def describe(settings: Settings, config: ModelConfig) -> dict[str, str]:
+    """The protocol in words, so that its figures can be compared with others. config: of the model."""
+    toons, animates = settings.dataset == "toons", settings.protocol == "animation"
+    threshold = config.threshold if settings.threshold is None else settings.threshold
+    scale = config.scale if settings.scale is None else settings.scale
+    known = "the driver frame where a clip drives itself; else key points: the driver's, identity: the source's"
+    frames = "all" if settings.frames is None else f"at most {settings.frames} a video, evenly spread"
+    pairs = f"toon n by toon n + {FIRST_DRIVER}; none was trained on" if toons else "the next identity"
+    return {
+        "animask": version("animask"),
+        "dataset": settings.dataset,
+        "protocol": settings.protocol,
+        "source": "frame 0 of the source video; it does not count where a video drives itself",
+        "truth": "the source's identity in the driver's pose, rendered" if toons else known,
+        "method": f"P_test with ρ = {threshold}, scale {scale:g}, then r" if animates else "raw m(d): no P_test, no r",
+        "pairs": f"from {settings.pairs.name}" if settings.pairs else pairs if animates else "each video with itself",
+        "frames": f"{settings.frames or TOON_FRAMES} a video, {TOON_RATE:g} a second" if toons else frames,
+        "mean": "over people, of the means over their used frames" if settings.by_people else "over all used frames",
+        "resolution": str(config.resolution),
+        **{name: f"predictions in {folder}" for name, folder in settings.predictions},
+        "weights": settings.weights,
+    }

@@ -1,0 +1,187 @@
+"""The stream: a source encoded once, driver frames in batches, animated frames out; reading ahead; layouts."""
+
+import warnings
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import Any, Literal, NamedTuple, TypeVar
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from animask.devices import DTYPES
+from animask.errors import AnimaskError
+from animask.images import centre_square, crop_resize, to_images, to_tensor
+from animask.model import Animator, Trace
+from animask.perturb import Threshold
+
+LAYOUTS = ("result", "compare", "strip")
+COLUMNS = ("source", "m_s", "driver", "m(d)", "perturbed", "refined", "coarse", "final")
+# The tensors of a trace in the order in which they are computed, so that the first one that is bad is to blame.
+TENSORS = ("source mask m_s", "driver mask m(d)", "perturbed mask", "refined mask", "coarse frame", "final frame")
+
+Layout = Literal["result", "compare", "strip"]
+Item = TypeVar("Item")
+
+
+class Source(NamedTuple):
+    """A source picture as the networks see it: s (1, 3, R, R) and its mask m_s (1, 1, R/4, R/4)."""
+
+    s: Tensor
+    m_s: Tensor
+
+
+class Perturbation(NamedTuple):
+    """P_test's threshold ρ and scale; None for what the weights say."""
+
+    threshold: Threshold | None = None
+    scale: float | None = None
+
+
+PLAIN = Perturbation()
+
+
+def at_precision(model: Animator, precision: str) -> Animator:
+    """The model with its weights cast once to "fp32", "bf16" or "fp16", channels-last; the model itself is changed."""
+    return model.to(DTYPES[precision]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def device_of(model: Animator) -> torch.device:
+    """Where the model's weights are."""
+    return next(model.parameters()).device
+
+
+@torch.inference_mode()
+def encode_source(model: Animator, image: np.ndarray) -> Source:
+    """Everything about the source that does not depend on the driver. image: RGB uint8 (R, R, 3)."""
+    s = to_tensor(image, device_of(model))
+    return Source(s, model.m(s))  # eq. (1)
+
+
+@torch.inference_mode()
+def trace_frames(model: Animator, source: Source, frames: list[np.ndarray], how: Perturbation = PLAIN) -> Trace:
+    """The trace of some driver frames, RGB uint8 (R, R, 3) each. Raises FloatingPointError if it is not finite."""
+    d = to_tensor(frames, device_of(model))
+    trace = model.drive(source.s, source.m_s, d, threshold=how.threshold, scale=how.scale)
+    if not torch.stack([x.sum() for x in trace]).isfinite().all():
+        bad = next(name for name, x in zip(TENSORS, trace, strict=True) if not x.isfinite().all())
+        raise FloatingPointError(f"the {bad} holds values that are not finite")
+    return trace
+
+
+def animate(
+    model: Animator,
+    source: np.ndarray,
+    driver: Iterable[np.ndarray],
+    *,
+    batch: int = 8,
+    layout: Layout = "result",
+    how: Perturbation = PLAIN,
+    exact: Callable[[], Animator] | None = None,
+) -> Generator[np.ndarray, None, None]:
+    """Animate a source picture with driver frames, one by one; memory does not grow with the driver's length.
+
+    source: RGB uint8 (H, W, 3), driver: frames of the same kind; what is not a square of the model's resolution R
+    is cropped about its centre and resized, never stretched. Yields RGB uint8 (R, R, 3) frames, or wider ones, see
+    `lay_out`. Where the GPU's memory does not suffice for a batch, batches are halved, with a warning. A model
+    whose half-precision output is not finite goes on in float32 with a warning: as what `exact` gives, which should
+    have the weights before they were rounded, or else with the rounded ones. AnimaskError is raised if float32 is not
+    finite either, or one frame is too much.
+    """
+    side = model.config.resolution
+    picture = fit(source, side)
+    encoded = encode_source(model, picture)
+    frames = (fit(frame, side) for frame in driver)
+    waiting: list[np.ndarray] = []
+    while waiting := waiting or list(islice(frames, batch)):
+        try:
+            trace = trace_frames(model, encoded, waiting[:batch], how)
+        except FloatingPointError as error:
+            model = widen(model, error, exact)
+            encoded = encode_source(model, picture)
+        except torch.OutOfMemoryError as error:
+            batch = halve(min(batch, len(waiting)), error)
+        else:
+            yield from lay_out(trace, picture, waiting[:batch], layout)
+            waiting = waiting[batch:]
+
+
+def fit(image: np.ndarray, side: int) -> np.ndarray:
+    """An image as a square of `side` pixels: as it is, or cropped about its centre and resized."""
+    if image.shape[:2] == (side, side):
+        return image
+    return crop_resize(image, centre_square(*image.shape[:2]), side)
+
+
+def widen(model: Animator, error: FloatingPointError, exact: Callable[[], Animator] | None) -> Animator:
+    """The model in float32 in place of one in reduced precision; warns. AnimaskError if it is in float32 already."""
+    if next(model.parameters()).dtype == torch.float32:
+        raise AnimaskError(f"{error}: the weights are damaged or do not fit.") from error
+    warnings.warn(f"{error} in reduced precision: going on in fp32", stacklevel=3)
+    return exact() if exact else at_precision(model, "fp32")
+
+
+def halve(batch: int, error: torch.OutOfMemoryError) -> int:
+    """The next smaller batch, with a warning; AnimaskError if there is none."""
+    if batch == 1:
+        hint = "Close other programs that use the GPU, or use --device cpu."
+        raise AnimaskError("The GPU has not enough memory for one frame.", hint) from error
+    warnings.warn(f"the GPU has not enough memory for {batch} frames: going on with {batch // 2}", stacklevel=3)
+    return batch // 2
+
+
+def prefetch(items: Generator[Item, None, None], room: int) -> Generator[Item, None, None]:
+    """The items of a generator, made in a thread of its own, at most `room` of them before they are wanted.
+
+    So reading, networks and writing overlap. The generator must not be used elsewhere. What it raises is raised here;
+    closing this closes it, in its thread, after the item that it is at.
+    """
+    end: Any = object()
+    with ThreadPoolExecutor(1) as thread:
+        waiting = deque(thread.submit(next, items, end) for _ in range(room))
+        try:
+            while (item := waiting.popleft().result()) is not end:
+                waiting.append(thread.submit(next, items, end))
+                yield item
+        finally:
+            for future in waiting:
+                future.cancel()
+            thread.submit(items.close)
+
+
+def lay_out(trace: Trace, source: np.ndarray, driver: list[np.ndarray], layout: Layout) -> Iterator[np.ndarray]:
+    """The frames of a trace as they are shown, RGB uint8. source: (R, R, 3), driver: frames of the same size.
+
+    "result": (R, R, 3); "compare": source, driver and result side by side; "strip": COLUMNS, with their names.
+    """
+    results = to_images(trace.f)
+    if layout == "result":
+        yield from results
+    elif layout == "compare":
+        for frame, result in zip(driver, results, strict=True):
+            yield np.hstack([source, frame, result])
+    else:
+        masks = [to_images(x.expand(len(results), -1, -1, -1)) for x in (trace.m_s, trace.m_d, trace.m_dp, trace.m_dr)]
+        coarse = to_images(trace.c)
+        for i, frame in enumerate(driver):
+            m_s, m_d, m_dp, m_dr = (enlarge(mask[i], len(source)) for mask in masks)
+            yield label(COLUMNS, [source, m_s, frame, m_d, m_dp, m_dr, coarse[i], results[i]])
+
+
+def enlarge(mask: np.ndarray, side: int) -> np.ndarray:
+    """A mask image at the size of a frame, its pixels visible."""
+    return cv2.resize(mask, (side, side), interpolation=cv2.INTER_NEAREST)
+
+
+def label(names: tuple[str, ...], images: list[np.ndarray]) -> np.ndarray:
+    """Images of one size side by side under a line with their names."""
+    side = images[0].shape[1]
+    height = 2 * max(6, side // 24)
+    line = np.full((height, side * len(images), 3), 255, np.uint8)
+    for i, name in enumerate(names):
+        place = (i * side + height // 4, height - height // 3)
+        cv2.putText(line, name, place, cv2.FONT_HERSHEY_SIMPLEX, height / 40, (0, 0, 0), 1, cv2.LINE_AA)
+    return np.vstack([line, np.hstack(images)])

@@ -1,0 +1,292 @@
+"""Frames of a video, an animated picture or a folder, as RGB on an exact grid of time."""
+
+import tempfile
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import suppress
+from fractions import Fraction
+from itertools import chain
+from math import floor
+from pathlib import Path
+from typing import TypeVar
+
+import av
+import numpy as np
+from av.filter import Graph
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from animask.errors import InputError
+from animask.images import WHITE, Colour, centre_square, composite, crop_resize, orient, read_animation, read_image
+from animask.probing import (
+    Colours,
+    Filter,
+    VideoInfo,
+    decode,
+    list_pictures,
+    make_graph,
+    open_video,
+    probe,
+    pull_all,
+)
+from animask.writer import VideoWriter
+
+T = TypeVar("T")
+SEEK_MARGIN = 1  # seconds decoded before the start, so that the frame shown at the start is known
+ACCURATE = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
+CUBE = 33  # sides of a table of colours
+GAMMA = 2.4  # ITU-R BT.1886: what displays make of BT.709
+WHITE_NITS = 203  # ITU-R BT.2408: diffuse white in HDR
+KNEE, PEAK = 0.3, 10.0  # tone mapping: up to the knee nothing changes, the peak becomes 1 (diffuse white is 1 before)
+TO_BT709 = {
+    "bt2020": [[1.660491, -0.587641, -0.072850], [-0.124550, 1.132900, -0.008349], [-0.018151, -0.100579, 1.118730]],
+    "p3": [[1.224940, -0.224940, 0.0], [-0.042057, 1.042057, 0.0], [-0.019638, -0.078636, 1.098274]],
+    "bt709": np.eye(3).tolist(),
+}
+
+__all__ = ["VideoInfo", "VideoWriter", "frame_range", "list_pictures", "probe", "read_frames"]
+
+
+def read_frames(
+    video: Path | VideoInfo,
+    *,
+    fps: Fraction | None = None,
+    first: int = 0,
+    stop: int | None = None,
+    crop: tuple[int, int, int] | None = None,
+    size: int | None = None,
+    background: Colour = WHITE,
+) -> Generator[np.ndarray, None, None]:
+    """Frames of a video, animated picture or folder, one by one: RGB uint8 (H, W, 3), upright, square pixels, BT.709.
+
+    video: a path, or what `probe` said of it. fps: the rate to resample to by time stamps (default: its own; for a
+    folder, the rate that its pictures have). first, stop: numbers of frames at that rate. crop: a square x, y, size in
+    displayed pixels, which may reach beyond the picture; size: pixels of the result (with no crop: of the centred
+    square). background: under transparent frames. Raises InputError for bad input at once, and where decoding breaks
+    off on the way.
+    """
+    info = video if isinstance(video, VideoInfo) else probe(video)
+    rate = info.fps if fps is None else Fraction(fps)
+    if rate <= 0:
+        raise InputError(f"A frame rate must be above 0, not {rate}.")
+    total = count_frames(info, rate)
+    stop = total if stop is None else min(stop, total)
+    if not 0 <= first < stop:
+        raise InputError(f"{info.path} has {total} frames at {rate} frames/s, and none from {first} to {stop}.")
+    if crop is None and size is not None:
+        crop = centre_square(info.height, info.width)
+    frames = pick_frames(info, rate, first, stop, background)
+    return frames if crop is None else (crop_resize(frame, crop, size or crop[2]) for frame in frames)
+
+
+def frame_range(info: VideoInfo, rate: Fraction, start: float, end: float | None) -> tuple[int, int]:
+    """First frame, and one past the last, at `rate` between start and end (seconds); InputError where there is none."""
+    total = count_frames(info, rate)
+    first = round(start * rate)  # a start that was computed as k / rate must give k
+    stop = total if end is None else min(total, round(end * rate))
+    if not 0 <= first < total:
+        raise InputError(f"{info.path} lasts {float(total / rate):.2f} seconds and has no frame at {start}.")
+    if stop <= first:
+        raise InputError(f"No frame lies between {start} and {end} seconds.", "--end must come after --start.")
+    return first, stop
+
+
+def count_frames(info: VideoInfo, rate: Fraction) -> int:
+    """How many frames there are at a rate; the pictures of a folder take whatever rate they are given."""
+    return info.frames if info.is_folder else max(1, round(Fraction(info.duration) * rate))
+
+
+def pick_frames(
+    info: VideoInfo, rate: Fraction, first: int, stop: int, background: Colour
+) -> Generator[np.ndarray, None, None]:
+    """Frames `first` to `stop` at `rate`, by where they come from."""
+    if info.is_folder:
+        for path in list_pictures(info.path)[first:stop]:
+            image = read_image(path, background, info.max_pixels)
+            if image.shape[:2] != (info.height, info.width):
+                raise InputError(f"{path} has another size than the first picture of its folder.")
+            yield image
+    elif info.kind == "animation":
+        yield from on_grid(time_animation(info, background), rate, first, stop)
+    else:
+        yield from show_video(info, rate, first, stop, background)
+
+
+def on_grid(timed: Iterable[tuple[Fraction, T]], rate: Fraction, first: int, stop: int) -> Iterator[T]:
+    """What is shown at the frames `first` to `stop` of a grid, of things that come with the second they appear.
+
+    Each appears at the frame nearest to its time, and stays until the next one does; the first is there from the
+    beginning and the last to the end.
+    """
+    shown: list[T] = []
+    number = first
+    for time, thing in timed:
+        place = floor(time * rate + Fraction(1, 2))
+        while shown and number < min(place, stop):
+            yield shown[0]
+            number += 1
+        if number == stop:
+            return
+        shown = [thing]
+    while shown and number < stop:
+        yield shown[0]
+        number += 1
+
+
+def time_animation(info: VideoInfo, background: Colour) -> Iterator[tuple[Fraction, np.ndarray]]:
+    """The frames of an animated picture, each with the second in which it appears."""
+    time = Fraction(0)
+    for frame, delay in read_animation(info.path, background, info.max_pixels):
+        yield time, frame
+        time += delay
+
+
+def show_video(
+    info: VideoInfo, rate: Fraction, first: int, stop: int, background: Colour
+) -> Generator[np.ndarray, None, None]:
+    """Frames `first` to `stop` of a video's grid; each is turned into RGB once, and only if it is shown."""
+    start, timed = first / rate, decode_video(info, first / rate - SEEK_MARGIN)
+    head = next(timed, None)
+    if head and head[0] > max(start, Fraction(1, 2) / rate):  # the jump landed behind the start
+        timed = decode_video(info, Fraction(0))
+        head = next(timed, None)
+    convert, shown, picture = Converter(info, background), None, None
+    whole = check_end(info, chain([head] if head else [], timed), start, stop / rate)
+    for frame in on_grid(whole, rate, first, stop):
+        if frame is not shown:
+            picture, shown = convert(frame), frame
+        assert picture is not None
+        yield picture
+
+
+def check_end(
+    info: VideoInfo, timed: Iterable[tuple[Fraction, VideoFrame]], start: Fraction, stop: Fraction
+) -> Iterator[tuple[Fraction, VideoFrame]]:
+    """Pass frames on; InputError where of the part from `start` to `stop` seconds more than a tenth is not decoded."""
+    time = None
+    for time, frame in timed:
+        yield time, frame
+    stop = min(stop, info.last)
+    if time is None or stop - time > (stop - start) / 10 + 2 / info.fps:
+        reached = f"breaks off after {float(time):.1f} seconds" if time is not None else "has no readable frames"
+        raise InputError(f"{info.path} {reached}.", "Convert it to MP4 first.")
+
+
+def decode_video(info: VideoInfo, start: Fraction) -> Iterator[tuple[Fraction, VideoFrame]]:
+    """Decoded frames from a key frame before `start` (seconds) on, each with the second in which it appears."""
+    with open_video(info.path, info.max_pixels) as container:
+        stream = container.streams[info.stream]
+        assert isinstance(stream, VideoStream)
+        if start > 0:
+            with suppress(av.FFmpegError):  # of a container without jumps all is decoded
+                container.seek(floor((info.zero + start) * av.time_base))
+        for frame in deinterlace(decode(container, stream, info.max_pixels), info.parity):
+            assert frame.pts is not None and frame.time_base
+            yield frame.pts * frame.time_base - info.zero, frame
+
+
+def deinterlace(frames: Iterable[VideoFrame], parity: str) -> Iterator[VideoFrame]:
+    """Frames that say of themselves that they are interlaced, or all where a parity is given, made whole.
+
+    Others pass untouched.
+    """
+    options = {"mode": "send_frame", "parity": parity or "auto", "deint": "all" if parity else "interlaced"}
+    graph: Graph | None = None
+    shape: tuple[int, int, str] | None = None
+    for frame in frames:
+        if graph is None and not (frame.interlaced_frame or parity):
+            yield frame
+            continue
+        if graph is None or shape != shape_of(frame):
+            if graph:
+                yield from finish(graph)
+            graph, shape = make_graph(frame, [("bwdif", options)]), shape_of(frame)
+        graph.push(frame)
+        yield from pull_all(graph)
+    if graph:
+        yield from finish(graph)
+
+
+class Converter:
+    """Decoded frames to RGB uint8 (H, W, 3): square pixels, upright, BT.709, one size whatever the stream does."""
+
+    def __init__(self, info: VideoInfo, background: Colour) -> None:
+        self.info, self.background = info, background
+        self.size = (info.height, info.width) if info.orientation > 4 else (info.width, info.height)
+        self.graph: Graph | None = None
+        self.shape: tuple[int, int, str] | None = None
+
+    def __call__(self, frame: VideoFrame) -> np.ndarray:
+        if self.graph is None or self.shape != shape_of(frame):  # the picture may change its size on the way
+            with tempfile.TemporaryDirectory() as folder:
+                self.graph = make_graph(frame, self.list_filters(frame, Path(folder)))
+            self.shape = shape_of(frame)
+        self.graph.push(frame)
+        picture = self.graph.vpull().to_ndarray()
+        if picture.shape[2] == 4:
+            picture = composite(picture, self.background)
+        return np.ascontiguousarray(orient(picture, self.info.orientation))
+
+    def list_filters(self, frame: VideoFrame, folder: Path) -> list[Filter]:
+        """Colours and displayed shape; a picture that has become narrower or lower is not stretched, but padded."""
+        size, colours = {"w": str(self.size[0]), "h": str(self.size[1])}, self.info.colours
+        options = {**size, "flags": ACCURATE}
+        if colours.matrix:
+            options["in_color_matrix"] = colours.matrix
+        if self.shape:
+            options["force_original_aspect_ratio"] = "decrease"
+        filters: list[Filter] = [("scale", options)]
+        if colours.gamut != "bt709" or colours.curve != "sdr":
+            write_cube(folder / "colours.cube", colours)
+            filters += [("format", {"pix_fmts": "gbrp16le"}), ("lut3d", {"file": str(folder / "colours.cube")})]
+        has_alpha = any(component.is_alpha for component in frame.format.components)
+        filters.append(("format", {"pix_fmts": "rgba" if has_alpha else "rgb24"}))
+        return [*filters, ("pad", {**size, "x": "-1", "y": "-1"})] if self.shape else filters
+
+
+def shape_of(frame: VideoFrame) -> tuple[int, int, str]:
+    """What a filter graph is made for."""
+    return frame.width, frame.height, frame.format.name
+
+
+def finish(graph: Graph) -> Iterator[VideoFrame]:
+    """The frames that are still in a graph."""
+    graph.push(None)
+    yield from pull_all(graph)
+
+
+def write_cube(path: Path, colours: Colours) -> None:
+    """Write what becomes of colours as a table that the filter lut3d reads."""
+    axis = np.linspace(0, 1, CUBE)
+    blue, green, red = np.meshgrid(axis, axis, axis, indexing="ij")
+    table = to_bt709(np.stack([red, green, blue], -1), colours).reshape(-1, 3)
+    np.savetxt(path, table, "%.6f", header=f"LUT_3D_SIZE {CUBE}", comments="")
+
+
+def to_bt709(coded: np.ndarray, colours: Colours) -> np.ndarray:
+    """Coded RGB (..., 3) in [0, 1] of other gamuts and curves as coded BT.709 RGB, for a display of BT.1886."""
+    light = to_light(coded, colours.curve) @ np.array(TO_BT709[colours.gamut]).T
+    if colours.curve != "sdr":
+        light *= tone_map(light)
+    return light.clip(0, 1) ** (1 / GAMMA)
+
+
+def to_light(coded: np.ndarray, curve: str) -> np.ndarray:
+    """Light of coded values 1 for diffuse white: ITU-R BT.1886, or BT.2100 for PQ and HLG (1000 nits)."""
+    if curve == "pq":
+        power = coded ** (1 / 78.84375)
+        share = (power - 0.8359375).clip(0) / (18.8515625 - 18.6875 * power)
+        return 10000 / WHITE_NITS * share ** (1 / 0.1593017578125)
+    if curve == "hlg":
+        scene = np.where(coded <= 0.5, coded**2 / 3, (np.exp((coded - 0.55991073) / 0.17883277) + 0.28466892) / 12)
+        luminance = scene @ np.array([0.2627, 0.6780, 0.0593])
+        return 1000 / WHITE_NITS * scene * luminance[..., None] ** 0.2
+    return coded**GAMMA
+
+
+def tone_map(light: np.ndarray) -> np.ndarray:
+    """Factors (..., 1) by which light (..., 3) is dimmed so that highlights keep their form: Möbius above the knee."""
+    peak = light.max(-1, keepdims=True).clip(1e-6)
+    a = -(KNEE**2) * (PEAK - 1) / (KNEE**2 - 2 * KNEE + PEAK)
+    b = (KNEE**2 - 2 * KNEE * PEAK + PEAK) / (PEAK - 1)
+    mapped = (b**2 + 2 * b * KNEE + KNEE**2) / (b - a) * (peak + a) / (peak + b)
+    return np.where(peak <= KNEE, 1.0, mapped / peak)

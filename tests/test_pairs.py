@@ -1,0 +1,254 @@
+"""Which pairs come out of a data set, and what a step makes of a batch of them."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from animask import datasets, pairs
+from animask.config import MODEL_PRESETS, TrainConfig
+from animask.datasets import TROUPE, Clip, clay_path, pack, save_array
+from animask.errors import InputError
+from animask.images import write_image
+from animask.pairs import CLIP, STILL, TOON, Batch, Numbers, Pairs, Sample, collate, shake, spread
+
+SIDE = 8
+TINY = MODEL_PRESETS["tiny"]
+
+
+def rows(number: int, count: int, clay: bool = True) -> np.ndarray:
+    """Frames whose first pixel is (number, frame, 0), with clay of that number."""
+    frames = np.zeros((count, SIDE, SIDE, 3), np.uint8)
+    frames[..., 0], frames[..., 1] = number, np.arange(count)[:, None, None]
+    return pack(list(frames), list(np.full((count * clay, 64, 64), number, np.uint8)))
+
+
+def places(sample: Sample) -> list[tuple[int, int]]:
+    """(clip, frame) of each image of a sample."""
+    return [(int(row[0]), int(row[1])) for row in sample.rows]
+
+
+def keep(path: Path, array: np.ndarray) -> Path:
+    save_array(path, array)
+    return path
+
+
+@pytest.fixture
+def numbered(tmp_path: Path) -> dict[str, list[Path]]:
+    """Three identities with two clips each, of nine frames."""
+    return {f"id{i}": [keep(tmp_path / f"{i}{take}.npy", rows(2 * i + take, 9)) for take in range(2)] for i in range(3)}
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> tuple[Path, ...]:
+    """Two troupes of toons, numbered from 100 on, in six poses."""
+    return tuple(keep(tmp_path / f"toon{i}.npy", rows(100 + i, 6)) for i in range(2 * TROUPE))
+
+
+# samples
+
+
+def test_every_identity_has_its_turn_as_often_as_it_repeats(numbered):
+    stream = Pairs(SIDE, numbered, repeats=5)
+    assert len(stream) == 15
+    epochs = [[places(stream[number])[0][0] // 2 for number in range(15 * e, 15 * e + 15)] for e in range(3)]
+    assert [Counter(epoch) for epoch in epochs] == [Counter({0: 5, 1: 5, 2: 5})] * 3
+    assert epochs[0] != epochs[1]
+    assert {places(stream[number])[0][0] for number in range(60)} == set(range(6)), "any clip of an identity"
+
+
+@pytest.mark.parametrize(("far", "least"), [(0.0, 1), (0.25, 2), (0.5, 4)])
+def test_a_pair_is_two_frames_of_one_clip_which_are_apart(far, least, numbered):
+    stream = Pairs(SIDE, numbered, far=far)
+    drawn = [places(stream[number]) for number in range(200)]
+    assert all(s[0] == d[0] for s, d in drawn)
+    assert min(abs(s[1] - d[1]) for s, d in drawn) == least
+    assert {s[1] for s, _ in drawn} == set(range(9))
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_short_clips_have_frames_that_are_far_enough(count, tmp_path):
+    stream = Pairs(SIDE, {"x": [keep(tmp_path / "x.npy", rows(1, count))]}, far=0.5)
+    assert all(len(stream[number].rows) == 2 for number in range(20))
+
+
+def test_a_sample_is_a_function_of_seed_and_number(numbered, pool):
+    streams = [Pairs(SIDE, numbered, pool=pool, clay=True, toons=0.5, seed=seed) for seed in (3, 3, 4)]
+    drawn = [[places(stream[number]) for number in (5, 0, 7, 123456789)] for stream in streams]
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_shares_of_toons_and_stills(numbered, pool):
+    stream = Pairs(SIDE, numbered, tuple(rows(200, 1)), pool, toons=0.5, stills=0.2)
+    samples = [stream[number] for number in range(400)]
+    kinds = Counter(sample.kind for sample in samples)
+    assert abs(kinds[TOON] - 200) < 40
+    assert abs(kinds[STILL] - 80) < 30
+    assert all({CLIP: 0, TOON: 1, STILL: 2}[x.kind] == places(x)[0][0] // 100 for x in samples)
+
+
+def test_another_of_the_troupe_is_in_the_pose_of_the_target(pool):
+    stream = Pairs(SIDE, {}, pool=pool, clay=True)
+    drawn = [places(stream[number]) for number in range(300)]
+    for s, d, other in drawn:
+        assert s[0] == d[0] != other[0]
+        assert s[1] != d[1] == other[1]
+        assert (s[0] - 100) // TROUPE == (other[0] - 100) // TROUPE
+    assert {other[0] for *_, other in drawn} == set(range(100, 100 + 2 * TROUPE))
+    assert len(Pairs(SIDE, {}, pool=pool)[0].rows) == 2, "where masks are found, nothing needs it"
+
+
+# batches
+
+
+def test_numbers_are_shared_out_and_resume():
+    def first(count: int, *arguments: int) -> list[int]:
+        return [number for number, _ in zip(Numbers(*arguments), range(count), strict=False)]
+
+    assert first(5, 0) == [0, 1, 2, 3, 4]
+    assert first(3, 8, 0, 2) == [8, 10, 12]
+    assert first(3, 8, 1, 2) == [9, 11, 13]
+
+
+def test_toons_come_first_in_a_batch_with_their_others_and_all_clay():
+    clip, toon = rows(1, 2), rows(2, 2)
+    samples = [Sample(CLIP, tuple(clip)), Sample(TOON, (*toon, rows(3, 2)[1])), Sample(CLIP, tuple(clip))]
+    batch = collate(samples, SIDE, clay=True)
+    assert batch.kinds.tolist() == [TOON, CLIP, CLIP]
+    assert batch.s[:, 0, 0, 0].tolist() == batch.clay_s[:, 0, 0, 0].tolist() == [2, 1, 1]
+    assert batch.target[:, 1, 0, 0].tolist() == [1, 1, 1]
+    assert batch.other[:, 0, 0, 0].tolist() == batch.clay_o[:, 0, 0, 0].tolist() == [3]
+    assert batch.s.is_contiguous(memory_format=torch.channels_last)
+    assert collate(samples[:1], SIDE, clay=True).other.shape == (0, 3, SIDE, SIDE)
+
+
+def test_found_masks_need_no_clay_whether_it_is_there_or_not():
+    samples = [Sample(CLIP, tuple(rows(1, 2, clay=False))), Sample(TOON, tuple(rows(2, 2)))]
+    batch = collate(samples, SIDE, clay=False)
+    assert batch.s[:, 0, 0, 0].tolist() == [2, 1]
+    assert [len(x) for x in batch[3:]] == [0, 0, 0, 0]
+
+
+def noise(kind: int, count: int, clay: bool) -> Batch:
+    """A batch of one kind: a coarse random picture, and clay that is bright where it is red."""
+    generator = torch.Generator().manual_seed(0)
+    small = (torch.rand((count, 3, 8, 8), generator=generator) * 255).byte()
+    frames, clays = (small.repeat_interleave(k, 2).repeat_interleave(k, 3) for k in (16, 8))
+    clays = clays[:, :1] if clay else clays[:0, :1]
+    return Batch(torch.full((count,), kind), frames, frames, frames[:0], clays, clays, clays[:0])
+
+
+def step(batch: Batch, seed: int = 0, **changes) -> Batch:
+    return shake(batch, TrainConfig(**changes), 32, torch.Generator().manual_seed(seed))
+
+
+def test_the_papers_step_leaves_frames_as_they_are():
+    batch = noise(CLIP, 4, clay=False)
+    found = step(batch)
+    assert torch.equal(found.s, batch.s / 255)
+    assert torch.equal(found.target, batch.target / 255)
+
+
+@pytest.mark.parametrize(
+    ("kind", "clay", "share"), [(STILL, True, 1.0), (STILL, False, 1.0), (CLIP, True, 0.7), (TOON, True, 0)]
+)
+def test_pictures_and_clips_are_moved_with_their_clay_and_toons_are_not(kind, clay, share):
+    batch = noise(kind, 60, clay)
+    found = step(batch, stills=0.5)
+    moved = [(a - b).abs().mean() > 0.02 for a, b in zip(found.s, batch.s / 255, strict=True)]
+    assert np.mean(moved) == pytest.approx(share, abs=0.15)
+    apart = [(a - b).abs().mean() > 0.02 for a, b in zip(found.s, found.target, strict=True)]
+    assert np.mean(apart) >= share, "two draws"
+    if clay:
+        red = torch.nn.functional.interpolate(found.s[:, :1], size=32, mode="area")
+        assert (red - found.clay_s).abs().mean() < 0.03
+
+
+def test_a_mirrored_sample_has_mirrored_clay():
+    found = step(noise(TOON, 20, clay=True), flips="mirror")
+    red = torch.nn.functional.interpolate(found.s[:, :1], size=32, mode="area")
+    assert (red - found.clay_s).abs().mean() < 0.01
+    assert not torch.allclose(found.s, noise(TOON, 20, clay=True).s / 255)
+
+
+# opening
+
+
+@pytest.fixture
+def dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two people with two clips each for training, one for testing; one clip has clay."""
+    monkeypatch.setenv("ANIMASK_CACHE", str(tmp_path / "cache"))
+    for name in ("train/a#1", "train/a#2", "train/b#1", "train/b#2", "test/c#1"):
+        path = tmp_path / "data" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_image(path, np.hstack([np.full((64, 64, 3), 40 * i, np.uint8) for i in range(5)]))
+    np.savez(clay_path(tmp_path / "data/train/a#2.png"), clay=np.ones((5, 64, 64), np.uint8))
+    return tmp_path / "data"
+
+
+def test_settings_reach_the_stream(dataset):
+    config = TrainConfig(data=str(dataset), repeats=4, seed=5, limit_videos=3)
+    words: list[str] = []
+    train, test = pairs.open_pairs("vox", TINY, config, words.append)
+    assert (len(train), train.seed, train.far, train.clay) == (8, 5, 0.0, False)
+    assert {name: len(files) for name, files in train.clips.items()} == {"a": 2, "b": 1}
+    assert list(test.clips) == ["c"]
+    assert words[0].startswith(f"3 training clips in {dataset}")
+    assert len(test[0].rows[0]) == 64 * 64 * 3
+
+
+def test_taught_masks_take_what_has_clay(dataset):
+    config = TrainConfig(data=str(dataset), masks="taught")
+    assert pairs.has_clay("vox", config)
+    train, test = pairs.open_pairs("vox", TINY, config, lambda _: None)
+    assert ({name: len(files) for name, files in train.clips.items()}, train.clay) == ({"a": 1}, True)
+    assert len(train[0].rows[0]) == 64 * 64 * 4
+    assert list(test.clips) == ["c"]
+    clay_path(dataset / "train/a#2.png").unlink()
+    assert not pairs.has_clay("vox", config)
+
+
+def test_toons_are_of_the_training_range_and_held_out_ones_are_not(tmp_path, monkeypatch):
+    monkeypatch.setenv("ANIMASK_CACHE", str(tmp_path))
+    seen: list[int] = []
+    monkeypatch.setattr(datasets, "sample_identity", lambda seed: seen.append(seed))
+    monkeypatch.setattr(datasets, "render", lambda who, pose, size: np.zeros((size, size, 3), np.uint8))
+    monkeypatch.setattr(datasets, "clay", lambda who, pose, size: np.zeros((size, size), np.uint8))
+    train, test = pairs.open_pairs("toons", TINY, TrainConfig(toons=1.0, toon_pool=9, repeats=7), lambda _: None)
+    assert (len(train), len(train.pool), len(test.pool)) == (7, 2 * TROUPE, TROUPE)
+    limit = datasets.TOON_IDENTITIES
+    assert sorted(seen) == [*range(TROUPE), *range(limit, limit + 2 * TROUPE)]
+
+
+def test_without_a_test_split_the_figures_are_of_training_clips(dataset):
+    (dataset / "test/c#1.png").unlink()
+    words: list[str] = []
+    train, test = pairs.open_pairs("vox", TINY, TrainConfig(data=str(dataset)), words.append)
+    assert test.clips == train.clips
+    assert words[-1].startswith("no test split")
+
+
+def test_first_clips_are_of_different_identities():
+    listed = [Clip(Path(name), name[0]) for name in ("a1", "a2", "a3", "b1", "c1", "c2")]
+    assert [clip.path.name for clip in spread(listed)] == ["a1", "b1", "c1", "a2", "c2", "a3"]
+
+
+def test_pictures_are_read_with_their_clay_and_broken_ones_named(tmp_path):
+    words: list[str] = []
+    write_image(tmp_path / "a.png", np.full((40, 80, 3), 90, np.uint8))
+    write_image(tmp_path / "c.jpg", np.full((64, 64, 3), 150, np.uint8))
+    (tmp_path / "b.png").write_bytes(b"no picture")
+    found = pairs.read_pictures(str(tmp_path), 32, False, words.append)
+    assert [(len(row), round(float(row.mean()))) for row in found] == [(3072, 90), (3072, 150)]
+    assert [word.split(":")[0] for word in words] == ["skipped b.png"]
+    with pytest.raises(InputError, match="with clay"):
+        pairs.read_pictures(str(tmp_path), 32, True, words.append)
+    np.savez(clay_path(tmp_path / "c.jpg"), clay=np.full((1, 64, 64), 7, np.uint8))
+    (row,) = pairs.read_pictures(str(tmp_path), 32, True, words.append)
+    assert len(row) == 3072 + 4096
+    assert set(row[3072:]) == {7}
+    for folder in ("", str(tmp_path / "none")):
+        with pytest.raises(InputError):
+            pairs.read_pictures(folder, 32, False, words.append)

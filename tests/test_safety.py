@@ -1,0 +1,284 @@
+"""Whatever comes in and whenever it ends: a documented exit code, one sentence, and nothing that is half made."""
+
+import ast
+import json
+import os
+import resource
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from imageio_ffmpeg import get_ffmpeg_exe
+from safetensors.torch import load_file, save_file
+
+from animask.cli import main
+from animask.errors import InputError
+from animask.video import probe
+from animask.weights import load_model, read_metadata
+
+ROOT = Path(__file__).parent.parent
+FAST = ["-q", "--device", "cpu", "--precision", "fp32", "--source-crop", "centre", "--driver-crop", "centre"]
+PATIENCE = 60  # seconds until a command counts as hanging
+RECIPE = """preset = "tiny"
+dataset = "toons"
+[train]
+batch = 2
+steps = 100000
+perceptual = "lpips"
+toon_pool = 8
+precision = "fp32"
+workers = 0
+log_every = 1
+preview_every = 100000
+save_every = 1
+"""
+
+
+def run(arguments: list[str], capfd: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    """A command in this process: its exit code, stdout and stderr, that of C libraries too."""
+    capfd.readouterr()
+    handler = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    signal.signal(signal.SIGTERM, handler)
+    said = capfd.readouterr()
+    return int(caught.value.code or 0), said.out, said.err
+
+
+@pytest.fixture
+def place(tmp_path: Path, picture: Path, driver: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a good file for each role, and the empty folder `out`; the caches are elsewhere."""
+    place = tmp_path / "place"
+    (place / "out").mkdir(parents=True)
+    for role, good in (("source.png", picture), ("driver.mp4", driver), ("weights.safetensors", tiny_weights)):
+        shutil.copy(good, place / role)
+    (place / "recipe.toml").write_text(RECIPE)
+    (place / "pairs.csv").write_text("source,driver\nsource.png,driver.mp4\n")
+    monkeypatch.setenv("ANIMASK_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(place)
+    return place
+
+
+ROLES = {"source": "source.png", "driver": "driver.mp4", "weights": "weights.safetensors"}
+ROLES |= {"recipe": "recipe.toml", "pairs": "pairs.csv"}
+
+
+def command(role: str, path: Path, out: Path) -> list[str]:
+    """The arguments of a command that reads a file in a role and writes to the folder `out`."""
+    given = {name: Path(good) for name, good in ROLES.items()} | {role: path}
+    animate = ["animate", *FAST, f"--weights={given['weights']}"]
+    if role == "recipe":
+        return ["train", "--config", str(path), "--out", str(out / "run"), "--device", "cpu"]
+    if role == "pairs":
+        return [*animate, "--pairs", str(path), "-o", str(out)]
+    return [*animate, "-o", str(out / "result.mp4"), "--", str(given["source"]), str(given["driver"])]
+
+
+def damage(path: Path, kind: str) -> None:
+    """Make a good file a bad one."""
+    data = path.read_bytes()
+    path.unlink()
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "link to itself":
+        path.symlink_to(path.name)
+    elif kind != "missing":
+        path.write_bytes({"empty": b"", "noise": os.urandom(3000), "cut": data[: len(data) // 9]}[kind])
+
+
+@pytest.mark.parametrize("kind", ["empty", "noise", "cut", "folder", "pipe", "link to itself", "missing"])
+@pytest.mark.parametrize("role", ROLES)
+def test_bad_inputs_end_with_a_sentence(role: str, kind: str, place: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    damage(place / ROLES[role], kind)
+    before = sorted(place.rglob("*"))
+    code, out, err = run(command(role, Path(ROLES[role]), place / "out"), capfd)
+    assert code == (3 if role == "weights" and kind in ("missing", "link to itself") else 2), err
+    assert out == "" and err.count("\n") == 1 and err.startswith("animask: "), err
+    assert ROLES[role] in err or (role, kind) == ("recipe", "empty")  # which names no data set
+    left = [path for path in place.rglob("*") if path.is_file() and path not in before]
+    assert [path.name for path in left if path.name != ".lock"] == []
+
+
+@pytest.mark.parametrize(
+    "name", [" a  b ", "-o", "one\ntwo", "\x1b[31mred\u202egpj", "顔😀", "%03d", "http:x", "é" * 120]
+)
+def test_any_name_will_do(name: str, place: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    source = (place / "source.png").rename(place / f"{name}.png")
+    driver = (place / "driver.mp4").rename(place / f"{name}.mp4")
+    weights = (place / "weights.safetensors").rename(place / f"{name}.safetensors")
+    out = place / "out" / f"{name}.mp4"
+    flags = [*FAST, f"--weights={weights}", "--end", "0.1", "-o", str(out)]
+    code, _, err = run(["animate", *flags, "--", source.name, driver.name], capfd)
+    assert (code, list((place / "out").iterdir())) == (0, [out]), err
+    code, _, err = run(["animate", *flags, "--", f"{name}.none", driver.name], capfd)
+    assert code == 2 and err[:-1].isprintable() and err.count("\n") == 1
+
+
+# nothing else is opened, allocated or written
+
+
+def test_no_file_opens_an_address_or_another_file(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (place / "secret.mp4").write_bytes(b"what no output may hold")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/x.mp4"
+        for target in (address, str(place / "secret.mp4"), "file:secret.mp4"):
+            texts = {
+                "a.m3u8": f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{target}\n#EXT-X-ENDLIST\n",
+                "a.ffconcat": f"ffconcat version 1.0\nfile '{target}'\n",
+                "a.mp4": f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{target}\n#EXT-X-ENDLIST\n",
+                "a.svg": f'<svg xmlns="http://www.w3.org/2000/svg"><image href="{target}"/></svg>',
+                "a.sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 9 RTP/AVP 96\n",
+            }
+            for name, text in texts.items():
+                (place / name).write_text(text)
+                for role in ("source", "driver"):
+                    code, _, err = run(command(role, Path(name), place / "out"), capfd)
+                    assert code == 2 and err.count("\n") == 1 and "no output may hold" not in err
+        for role in ("source", "driver"):
+            code, _, err = run(command(role, Path(address), place / "out"), capfd)
+            assert code == 2 and "does not exist" in err
+        server.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            server.accept()
+    assert not list((place / "out").iterdir())
+
+
+def test_a_list_of_pairs_writes_only_below_the_output(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for output in (f"{place}/x.mp4", "../x.mp4", "a/../../x.mp4"):
+        (place / "pairs.csv").write_text(f"source,driver,output\nsource.png,driver.mp4,{output}\n")
+        code, _, err = run(command("pairs", place / "pairs.csv", place / "out"), capfd)
+        assert code == 2 and err.count("\n") == 1
+    assert not (place / "x.mp4").exists()
+
+
+def test_weights_that_lie_about_their_size_are_refused(tiny_weights: Path, tmp_path: Path) -> None:
+    data = tiny_weights.read_bytes()
+    (length,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8 : 8 + length])
+    name = next(key for key in header if key.endswith("weight"))
+    path = tmp_path / "changed.safetensors"
+    for change in ({"shape": [1 << 40, 1 << 20]}, {"shape": [-1]}, {"dtype": "F64"}, {"shape": []}):
+        text = json.dumps({**header, name: {**header[name], **change}}).encode()
+        path.write_bytes(struct.pack("<Q", len(text)) + text + data[8 + length :])
+        with pytest.raises(InputError):
+            load_model(path)
+    config = json.loads(read_metadata(tiny_weights)["config"])
+    for key in ("resolution", "width", "max_channels", "blocks"):
+        for value in (10**9, -2, 2.5, "many", None):
+            save_file(load_file(tiny_weights), path, {"config": json.dumps({**config, key: value})})
+            with pytest.raises(InputError):
+                load_model(path)
+
+
+def test_weights_that_are_no_numbers_are_named(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = place / "weights.safetensors"
+    tensors, metadata = load_file(path), read_metadata(path)
+    name = next(key for key in sorted(tensors) if key.endswith("weight"))
+    tensors[name].view(-1)[0] = float("nan")
+    save_file(tensors, path, metadata)
+    code, _, err = run(command("weights", path, place / "out"), capfd)
+    assert code == 2 and name in err and not list((place / "out").iterdir())
+
+
+def test_no_window_is_needed() -> None:
+    """Containers and servers have no libGL: OpenCV is the headless one, and nothing asks for a window."""
+    dependencies = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    assert [item for item in dependencies if item.startswith("opencv")] == ["opencv-python-headless>=4.14,<5"]
+    windows = {"imshow", "namedWindow", "waitKey", "destroyAllWindows", "selectROI", "tkinter", "matplotlib"}
+    for path in (ROOT / "animask").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = {getattr(node, "attr", ""), getattr(node, "module", ""), getattr(node, "name", "")}
+            assert not windows & names, f"{path}:{getattr(node, 'lineno', 0)}"
+
+
+# interrupted, and on a full disk
+
+
+def interrupt(arguments: list[str], ready: Callable[[], bool], number: int = signal.SIGINT) -> tuple[int, str, str]:
+    """Run a command as a shell does, and send a signal as soon as `ready`."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "animask", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+    )
+    with process:
+        deadline = time.monotonic() + PATIENCE
+        while process.poll() is None and not ready() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        was_running = process.poll() is None
+        process.send_signal(number)
+        out, err = process.communicate(timeout=PATIENCE)
+    assert was_running, f"it ended before: {out}{err}"
+    return process.returncode, out, err
+
+
+@pytest.mark.parametrize(("name", "number", "code"), [("old.mp4", signal.SIGINT, 130), ("frames", signal.SIGTERM, 143)])
+def test_animate_interrupted_leaves_what_was_there(name: str, number: int, code: int, place: Path) -> None:
+    source = ["-f", "lavfi", "-i", "testsrc2=s=320x240:r=30:d=30", "-pix_fmt", "yuv420p", "-preset", "ultrafast"]
+    subprocess.run([get_ffmpeg_exe(), "-loglevel", "error", "-y", *source, "driver.mp4"], check=True)
+    out = place / "out"
+    (out / "old.mp4").write_bytes(b"mine")
+    arguments = ["animate", *FAST, "--weights=weights.safetensors", "--overwrite", "-o", str(out / name)]
+    arguments += ["source.png", "driver.mp4"]
+    ended, said, err = interrupt(arguments, lambda: any(item.name[0] == "." for item in out.iterdir()), number)
+    assert (ended, said) == (code, "") and "Traceback" not in err, err
+    assert [item.name for item in out.iterdir() if item.name[0] != "."] == ["old.mp4"]
+    assert (out / "old.mp4").read_bytes() == b"mine"
+    if name == "old.mp4":  # a folder of frames may stay, for the next run to go on
+        assert len(list(out.iterdir())) == 1
+
+
+def test_prepare_interrupted_goes_on(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (place / "raw").mkdir()
+    for number in range(8):
+        shutil.copy(place / "driver.mp4", place / "raw" / f"{number}.mp4")
+    data = place / "out" / "data"
+    flags = ["--box", "pad", "--resolution", "64", "--min-size", "8", "--min-seconds", "0", "--workers", "1", "-q"]
+    arguments = ["prepare", str(place / "raw"), "-o", str(data), *flags]
+    ended, _, err = interrupt(arguments, lambda: any(data.rglob("*.mp4")))
+    assert ended == 130 and "Traceback" not in err, err
+    whole = [path for path in data.rglob("*.mp4") if path.name[0] != "."]
+    assert all(probe(path).frames for path in whole) and len(whole) < 8
+    code, _, err = run(arguments, capfd)
+    assert code == 0, err
+    assert len([path for path in data.rglob("*.mp4") if path.name[0] != "."]) == 8
+
+
+def test_train_interrupted_leaves_whole_files(place: Path) -> None:
+    folder = place / "out" / "run"
+    log = folder / "log.jsonl"
+    arguments = command("recipe", place / "recipe.toml", place / "out")
+    ended, _, err = interrupt(arguments, lambda: log.exists() and log.read_text().count("\n") > 2)
+    assert ended == 130 and "Traceback" not in err, err
+    assert [json.loads(line)["step"] for line in log.read_text().splitlines()][:2] == [1, 2]
+    assert {"weights.safetensors", "checkpoint.safetensors"} <= {path.name for path in folder.iterdir()}
+    assert all(load_file(path) for path in folder.glob("*.safetensors"))
+
+
+@pytest.mark.parametrize("name", ["old.mp4", "frames"])
+def test_a_full_disk_leaves_what_was_there(name: str, place: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    out = place / "out"
+    (out / "old.mp4").write_bytes(b"mine")
+    arguments = ["animate", *FAST, "--weights=weights.safetensors", "--overwrite", "-o", str(out / name)]
+    arguments += ["source.png", "driver.mp4"]
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300, hard))
+    try:
+        code, said, err = run(arguments, capfd)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (code, said) == (1, "") and "Traceback" not in err, err
+    assert [item.name for item in out.iterdir() if item.is_file()] == ["old.mp4"]
+    assert (out / "old.mp4").read_bytes() == b"mine"

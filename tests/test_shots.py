@@ -1,0 +1,230 @@
+"""Shots: cuts and dissolves found, nothing else taken for either; a square for each, and what is said of them."""
+
+import re
+from collections.abc import Sequence
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from animask.errors import InputError, MissingError
+from animask.images import WHITE
+from animask.shots import (
+    CutFinder,
+    Part,
+    Watch,
+    find_boxes,
+    follow_head,
+    list_dissolves,
+    list_shots,
+    read_squares,
+    say_cuts,
+    say_faceless,
+)
+from animask.toons import Pose, render, sample_identity
+from animask.video import VideoWriter, probe
+
+RATE = Fraction(12)
+HEIGHT, WIDTH, HEAD = 120, 240, 116
+LEFT, RIGHT = 0, WIDTH - HEAD
+
+
+def plain(colour):
+    """A picture of one colour with a gradient, so that it is no special case."""
+    ramp = np.linspace(0.6, 1.0, 96)[None, :, None]
+    return np.broadcast_to(ramp * np.array(colour), (64, 96, 3)).astype(np.uint8)
+
+
+RED, GREEN, BLACK = plain((220, 40, 30)), plain((30, 200, 60)), plain((0, 0, 0))
+
+
+def look_at(frames):
+    finder = CutFinder()
+    for frame in frames:
+        finder.add(frame)
+    assert finder.count == len(frames)
+    return finder
+
+
+def move(identity, count):
+    """A head that turns and moves, as one does in speaking."""
+    poses = [Pose(x=0.03 * np.sin(n / 9), yaw=0.2 * np.sin(n / 9), mouth_open=n % 5 / 5) for n in range(count)]
+    return [render(sample_identity(identity), pose, 96) for pose in poses]
+
+
+def mix(first, second, length):
+    """Two shots, the last frames of the one dissolving into the first of the other."""
+    shares = (np.arange(length) + 1) / (length + 1)
+    middle = [
+        np.rint(a * (1 - share) + b * share).astype(np.uint8)
+        for a, b, share in zip(first[-length:], second[:length], shares, strict=True)
+    ]
+    return first[:-length] + middle + second[length:]
+
+
+def test_a_cut_is_the_first_frame_of_a_shot():
+    finder = look_at([RED] * 5 + [GREEN] * 4 + [RED] * 3)
+    assert finder.cuts == [5, 9] and not finder.mixed
+
+
+def test_a_flash_of_one_frame_is_no_cut():
+    finder = look_at([RED] * 6 + [np.full_like(RED, 255)] + [RED] * 30)
+    assert finder.cuts == [] and not finder.mixed
+
+
+def test_a_head_in_motion_is_neither_cut_nor_dissolve():
+    finder = look_at(move(3, 60))
+    assert finder.cuts == [] and not finder.mixed
+
+
+def test_another_person_is_a_cut():
+    assert look_at([frame for identity in (3, 4, 5) for frame in move(identity, 3)]).cuts == [3, 6]
+
+
+@pytest.mark.parametrize("length", [4, 25])
+def test_a_dissolve_belongs_to_no_shot(length):
+    """Two heads of 40 frames; what is left of each is pure, and most of it is left."""
+    finder = look_at(mix(move(3, 40), move(4, 40), length))
+    ((first, stop),) = list_dissolves(finder.mixed)
+    start, end = 40 - length, 40
+    assert start - 3 <= first <= start + 2 and end - 2 <= stop <= end + 3
+    assert finder.cuts == [] or all(first <= cut <= stop for cut in finder.cuts)
+    shots = list_shots(finder.cuts, finder.count, 1000, [(first, stop)])
+    assert shots == [(0, first), (stop, 80 - length)]
+
+
+def test_a_fade_in_belongs_to_no_shot():
+    finder = look_at([BLACK] * 3 + mix([BLACK] * 10, [RED] * 30, 10))
+    ((first, stop),) = list_dissolves(finder.mixed)
+    assert 3 <= first <= 5 and 11 <= stop <= 13
+
+
+def test_long_shots_are_divided_equally():
+    """100 frames, cut at 10; at most 40: the second shot has 90 and becomes three of 30."""
+    assert list_shots([10], 100, 40) == [(0, 10), (10, 40), (40, 70), (70, 100)]
+
+
+def test_a_cut_inside_a_dissolve_makes_no_shot():
+    assert list_shots([30, 50], 100, 100, [(20, 35)]) == [(0, 20), (35, 50), (50, 100)]
+    assert list_dissolves({20, 21, 26, 60}) == [(20, 27), (60, 61)]
+
+
+@given(st.lists(st.integers(1, 999), max_size=5, unique=True), st.integers(1, 300))
+def test_shots_cover_the_video(cuts, longest):
+    shots = list_shots(sorted(cuts), 1000, longest)
+    assert shots[0][0] == 0 and shots[-1][1] == 1000
+    assert all(a[1] == b[0] for a, b in pairwise(shots))
+    assert all(0 < end - start <= longest for start, end in shots)
+
+
+# drivers
+
+
+def scene(identity: int, at: int, colour: int) -> np.ndarray:
+    """A head at a place on a plain ground; without one where it lies outside."""
+    picture = np.full((HEIGHT, WIDTH + 2 * HEAD, 3), colour, np.uint8)
+    picture[HEIGHT - HEAD :, HEAD + at : 2 * HEAD + at] = render(sample_identity(identity), Pose(), HEAD)
+    return np.ascontiguousarray(picture[:, HEAD:-HEAD])
+
+
+def write(path: Path, frames: Sequence[np.ndarray]) -> Part:
+    with VideoWriter(path, RATE, (frames[0].shape[1], frames[0].shape[0]), crf=5) as writer:
+        for frame in frames:
+            writer.write(frame)
+    info = probe(path)
+    return Part(info, RATE, 0, info.frames, WHITE)
+
+
+@pytest.fixture
+def cut(tmp_path: Path) -> Part:
+    """One person on the left for a second, then another on the right."""
+    return write(tmp_path / "cut.mp4", [scene(32, LEFT, 90)] * 12 + [scene(58, RIGHT, 200)] * 12)
+
+
+def test_each_shot_has_its_own_square_and_the_cut_is_named(cut: Part) -> None:
+    shots, remarks = follow_head(cut, 1, 64)
+    assert [(shot.first, shot.stop) for shot in shots] == [(0, 12), (12, 24)]
+    middles = [shot.crop.square[0] + shot.crop.square[2] / 2 for shot in shots]
+    assert middles == pytest.approx([LEFT + HEAD / 2, RIGHT + HEAD / 2], abs=12)
+    assert len(remarks) == 1 and "1.00 s" in remarks[0]
+
+
+def test_frames_are_cut_out_shot_by_shot(cut: Part) -> None:
+    shots, _ = follow_head(cut, 1, 64)
+    frames = list(read_squares(cut, shots, 64))
+    assert len(frames) == 24
+    for number, shot in ((11, shots[0]), (12, shots[1])):
+        x, y, size = shot.crop.square
+        whole = list(cut.read())[number]
+        inside = whole[max(0, y) : y + size, max(0, x) : x + size]
+        assert np.abs(frames[number].mean((0, 1)) - inside.mean((0, 1))).max() < 12
+
+
+def test_a_part_counts_from_the_beginning_of_the_clip(cut: Part) -> None:
+    shots, remarks = follow_head(cut._replace(first=6), 1, 64)
+    assert [(shot.first, shot.stop) for shot in shots] == [(0, 6), (6, 18)]
+    assert "1.00 s" in remarks[0]
+
+
+def test_a_fade_in_is_a_cut_and_its_dark_frames_are_named(tmp_path: Path) -> None:
+    picture, black = scene(32, RIGHT, 160), np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    fade = [(picture * (k / 6)).astype(np.uint8) for k in range(1, 7)]
+    part = write(tmp_path / "fade.mp4", [black] * 12 + fade + [picture] * 12)
+    shots, remarks = follow_head(part, 1, 64)
+    assert len(shots) == 2 and 11 <= shots[0].stop <= 15
+    assert shots[0].crop.square == shots[1].crop.square, "so that nothing jumps"
+    assert any("cut" in line for line in remarks) and any("no face" in line and "0.00" in line for line in remarks)
+
+
+def test_a_head_that_leaves_the_square_is_told_with_its_share(tmp_path: Path) -> None:
+    """It comes in on the left and goes out on the right: never in one square of the picture's height."""
+    places = np.linspace(-HEAD, WIDTH, 36).round().astype(int)
+    _, remarks = follow_head(write(tmp_path / "walk.mp4", [scene(32, at, 150) for at in places]), 1, 64)
+    assert any("no face" in line for line in remarks)
+    (line,) = [line for line in remarks if "leaves the square" in line]
+    count, of = (int(word) for word in re.findall(r"(\d+) of (\d+)", line)[0])
+    assert 0.2 <= count / of <= 0.8
+
+
+def test_an_ordinary_clip_needs_no_remark(tmp_path: Path) -> None:
+    shots, remarks = follow_head(write(tmp_path / "plain.mp4", [scene(32, LEFT, 150)] * 12), 1, 64)
+    assert (len(shots), remarks) == (1, [])
+
+
+def test_the_second_face_can_be_followed(tmp_path: Path) -> None:
+    both = scene(32, RIGHT, 150)
+    both[:90, :90] = render(sample_identity(58), Pose(), 90)
+    part = write(tmp_path / "two.mp4", [both] * 6)
+    (first,), _ = follow_head(part, 1, 64)
+    (second,), _ = follow_head(part, 2, 64)
+    assert first.crop.square[0] > 80 and second.crop.square[0] < 30
+    with pytest.raises(InputError):
+        follow_head(part, 3, 64)
+
+
+def test_a_clip_without_any_face_is_missing_one(tmp_path: Path) -> None:
+    part = write(tmp_path / "sky.mp4", [np.full((80, 120, 3), 200, np.uint8)] * 6)
+    with pytest.raises(MissingError, match=r"sky\.mp4") as caught:
+        follow_head(part, 1, 64)
+    assert "--driver-crop" in caught.value.hint
+    small = write(tmp_path / "small.mp4", [np.full((64, 64, 3), 200, np.uint8)] * 6)
+    (shot,), remarks = follow_head(small, 1, 64)
+    assert shot.crop.square == (0, 0, 64) and "no face" in remarks[0], "what the networks take as it is"
+
+
+def test_given_squares_are_watched_as_their_frames_pass(cut: Part) -> None:
+    watch = Watch(find_boxes, 4)
+    for frame in cut.read():
+        watch.add(np.ascontiguousarray(frame[:, :HEAD]))
+    assert say_cuts(cut, watch, "one square") and "1.00 s" in say_cuts(cut, watch, "")[0]
+    (line,) = say_faceless(cut, watch)
+    assert "1.00" in line and "0.00" not in line
+
+
+def test_looks_are_as_many_as_a_clip_is_worth(cut: Part) -> None:
+    for frames, expected in ((24, 3), (12 * 16, 12), (12 * 3600, 24)):  # 4 a second, 16 in all, one in 2 seconds
+        assert cut._replace(stop=frames).look_frames == expected

@@ -1,0 +1,113 @@
+"""A taught step: what each network is shown, and which part of the loss moves which."""
+
+import pytest
+import torch
+from training_cases import SIDE, TINY, make_batch, make_model, settings
+
+from animask import taught
+from animask.losses import clay_loss
+from animask.pairs import Batch, shake
+from animask.perturb import p_test
+from animask.taught import Taught, choose_masks, perturb_masks, window
+
+SETTINGS = settings(masks="taught", lambda_looks=1.0)
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def shaken(count: int = 4, toons: int = 2) -> Batch:
+    return shake(make_batch(count, toons=toons), SETTINGS, TINY.mask_size, seeded())
+
+
+def moved(model: torch.nn.Module) -> set[str]:
+    """Names of the networks that got a gradient."""
+    return {
+        name for name in "mrlh" if any(x.grad is not None and x.grad.any() for x in getattr(model, name).parameters())
+    }
+
+
+@pytest.mark.parametrize(
+    ("weights", "networks"),
+    [
+        ({"lambda_mask": 1.0, "lambda_rec": 0.0, "lambda_looks": 0.0}, {"m", "r"}),
+        ({"lambda_mask": 0.0, "lambda_rec": 1.0, "lambda_looks": 0.0}, {"l", "h"}),
+        ({"lambda_mask": 0.0, "lambda_rec": 0.0, "lambda_looks": 1.0}, {"l", "h"}),
+    ],
+)
+@pytest.mark.parametrize("toons", [0, 2, 4])
+def test_masks_teach_m_and_r_and_frames_teach_l_and_h(weights, networks, toons):
+    model = make_model().train()
+    loss, figures = Taught(settings(masks="taught", **weights), SIDE // 2)(model, shaken(4, toons), seeded())
+    loss.backward()
+    assert moved(model) == networks
+    assert all(value.isfinite() for value in figures.values())
+
+
+def test_the_figures_are_what_they_say():
+    model, batch = make_model().train(), shaken()
+    loss, figures = Taught(settings(masks="taught", lambda_mask=2.0, lambda_rec=3.0, lambda_looks=0.0), SIDE)(
+        model, batch, seeded()
+    )
+    assert figures["l1_copy"] == pytest.approx(float((batch.s - batch.target).abs().mean()))
+    assert 0 < figures["m"] < 1
+    masks = (loss - 3.0 * (figures["loss_c"] + figures["loss_f"])) / 2
+    assert masks > 2 * clay_loss(batch.clay_d, batch.clay_d)
+    assert masks > 0
+
+
+def test_r_gets_the_others_masks_of_toons_and_changed_own_ones_of_clips(monkeypatch):
+    model, batch = make_model(), shaken(4, 2)
+    m_d, m_o = torch.rand(4, 1, 16, 16, generator=seeded()), torch.rand(2, 1, 16, 16, generator=seeded(1))
+    monkeypatch.setattr(taught, "OTHER_CLAY", 0.0)
+    monkeypatch.setattr(taught, "OWN_CLAY", 0.0)
+    found = perturb_masks(model, batch, m_d, m_o, seeded())
+    assert torch.equal(found[:2], p_test(m_o, TINY.threshold, TINY.scale))
+    assert not torch.allclose(found[2:], p_test(m_d[2:], TINY.threshold, TINY.scale), atol=0.05)
+    monkeypatch.setattr(taught, "OTHER_CLAY", 1.0)
+    found = perturb_masks(model, batch, m_d, m_o, seeded())
+    assert torch.equal(found[:2], p_test(batch.clay_o, TINY.threshold, TINY.scale))
+    monkeypatch.setattr(taught, "OWN_CLAY", 1.0)
+    assert not torch.equal(perturb_masks(model, batch, m_d, m_o, seeded())[2:], found[2:])
+
+
+def test_l_and_h_see_clay_raw_masks_and_answers_in_their_shares():
+    batch = shaken(4, 2)
+    many = Batch(*(torch.cat([x] * 500) for x in batch))
+    m_d, m_dr = torch.full((2000, 1, 16, 16), 2.0), torch.full((2000, 1, 16, 16), 3.0)
+    chosen = choose_masks(many, m_d, m_dr, seeded()).amax((1, 2, 3))
+    shares = [[float((chosen[many.kinds == kind] == value).float().mean()) for value in (2, 3)] for kind in (0, 1)]
+    assert shares[0] == pytest.approx([0.27, 0.65], abs=0.05), "toons"
+    assert shares[1] == pytest.approx([0.52, 0.40], abs=0.05), "clips"
+
+
+def test_a_window_lies_around_the_face_and_is_the_same_of_every_image():
+    clay = torch.zeros(200, 1, 64, 64)
+    clay[:, :, 40:48, 8:16] = 0.8
+    frames = torch.arange(256 * 256.0).view(1, 1, 256, 256).expand(200, 3, -1, -1)
+    view = window(clay, 256, 128, seeded())
+    parts = view(frames)
+    assert parts.shape == (200, 3, 128, 128)
+    y, x = (parts[:, 0, 0, 0] // 256), (parts[:, 0, 0, 0] % 256)
+    around = (y - (4 * 44 - 64)).abs().le(16) & (x - 0).abs().le(16)  # the face's centre is (48, 176); 0 at the border
+    assert 0.5 < around.float().mean() < 0.8
+    assert (y.max(), x.max()) <= (128, 128)
+    assert torch.equal(view(frames[:, :1]), parts[:, :1])
+    assert torch.equal(parts[0, 0, 0] - parts[0, 0, 0, 0], torch.arange(128.0))
+    whole = window(clay, 256, 256, seeded())
+    assert whole(frames) is frames
+
+
+def test_a_taught_model_learns_the_clay():
+    model = make_model().train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    lesson, batch, errors = Taught(SETTINGS, SIDE // 2), shaken(4, 2), []
+    for step in range(30):
+        loss, figures = lesson(model, batch, seeded(step))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        errors.append([figures[name].item() for name in ("m", "r", "l1_c", "l1_f")])
+    first, last = (torch.tensor(x).mean(0) for x in (errors[:5], errors[-5:]))
+    assert (last < 0.8 * first).all(), (first, last)

@@ -1,0 +1,197 @@
+"""One training step of the paper, the learning rate, the average, and how far a run is."""
+
+import pytest
+import torch
+from training_cases import CPU, SIDE, make_batch, make_model, make_trainer
+
+from animask import found, trainer
+from animask.config import TRAIN_PRESETS
+from animask.found import measure
+from animask.perturb import augment
+from animask.trainer import Average, Trainer
+
+BATCH = make_batch()
+
+
+def weights(network: torch.nn.Module) -> torch.Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
+
+
+def numbers(figures: dict[str, torch.Tensor]) -> dict[str, float]:
+    return {name: value.item() for name, value in figures.items()}
+
+
+# the equations
+
+
+def test_a_step_measures_the_equations_by_hand():
+    learner, model = make_trainer(lambda_mask=3.0, lambda_rec=0.5), make_model().train()
+    learner.model.requires_grad_(True)
+    figures = numbers(learner.learn(BATCH))
+    generator = torch.Generator().manual_seed(0)
+    s, target = BATCH.s / 255, BATCH.target / 255
+    torch.rand((2, 1, 1, 1), generator=generator)  # what flips would have drawn
+    trace = model(s, augment(target, generator), generator)  # eq. (5) to (7)
+    loss = learner.lesson.loss
+    truth = loss.features(target)
+    loss_c, loss_f = (loss.distance(loss.features(x), truth).item() for x in (trace.c, trace.f))  # eq. (9)
+    loss_mask = (trace.m_dr - trace.m_d).abs().mean().item()  # eq. (8)
+    wanted = {"loss": 3 * loss_mask + 0.5 * (loss_c + loss_f), "loss_c": loss_c, "loss_f": loss_f}
+    wanted |= {"loss_mask": loss_mask, "l1_c": (trace.c - target).abs().mean().item()}
+    wanted |= {"l1_copy": (s - target).abs().mean().item()}
+    assert {name: figures[name] for name in wanted} == pytest.approx(wanted, rel=1e-4)
+
+
+def test_r_joins_after_the_first_epoch_where_masks_are_found():
+    learner = make_trainer(epochs=3, steps=6)
+    moved = []
+    for _ in range(4):
+        before = {name: weights(getattr(learner.model, name)) for name in "mrlh"}
+        learner.learn(BATCH)
+        moved.append("".join(x for x in "mrlh" if not torch.equal(weights(getattr(learner.model, x)), before[x])))
+    assert moved == ["mlh", "mlh", "mrlh", "mrlh"]
+    taught = make_trainer(masks="taught")
+    before = weights(taught.model.r)
+    taught.learn(make_batch(toons=1))
+    assert not torch.equal(weights(taught.model.r), before)
+
+
+@pytest.mark.parametrize(("jitter", "widths"), [("driver", [SIDE]), ("all", [SIDE, 2 * SIDE])])
+def test_jitter_of_the_driver_alone_and_of_all(jitter, widths, monkeypatch):
+    seen = []
+    monkeypatch.setattr(found, "augment", lambda x, generator: seen.append(x.shape[3]) or x)
+    make_trainer(jitter=jitter).learn(BATCH)
+    assert seen == widths, "the pair shares a draw"
+
+
+@pytest.mark.parametrize("masks", ["found", "taught"])
+def test_bf16_keeps_weights_in_fp32_and_agrees_roughly(masks):
+    batch = make_batch(toons=1 if masks == "taught" else None)
+    plain, mixed = (make_trainer(precision=x, masks=masks) for x in ("fp32", "bf16"))
+    a, b = (numbers(learner.learn(batch)) for learner in (plain, mixed))
+    assert {parameter.dtype for parameter in mixed.model.parameters()} == {torch.float32}
+    assert a == pytest.approx(b, rel=0.1, abs=0.02)
+    assert a != b
+
+
+def test_measures_by_hand():
+    def mask(*values: float) -> torch.Tensor:
+        return torch.tensor(values).view(2, 1, 1, 2)
+
+    m_s, m_d = mask(0, 0, 0.5, 0.5), mask(0, 1, 0.5, 0.75)
+    c, f, s, target = (torch.full((2, 3, 4, 4), value) for value in (0.5, 0.25, 0.0, 1.0))
+    spread = (0.5**0.5 + 0.25 * 0.5**0.5) / 2  # of two values: their distance / √2
+    wanted = {"l1_c": 0.5, "l1_f": 0.75, "l1_copy": 1.0}
+    wanted |= {"mask_mean": 2.25 / 4, "mask_spread": spread, "mask_motion": 1.25 / 4}
+    assert numbers(measure(s, target, m_s, m_d, c, f)) == pytest.approx(wanted)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("masks", ["found", "taught"])
+def test_a_step_does_not_wait_for_the_gpu(masks):
+    learner = make_trainer(ranks=trainer.Ranks(torch.device("cuda")), masks=masks, precision="bf16")
+    batch = make_batch(toons=1 if masks == "taught" else None)
+    pinned = batch.__class__(*(x.contiguous().pin_memory() for x in batch))
+    learner.learn(pinned)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        learner.learn(pinned)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+# the optimiser and its rate
+
+
+def test_optimiser_is_adam_as_in_the_paper():
+    paper = TRAIN_PRESETS["paper"]
+    learner = make_trainer(lr=paper.lr, beta1=paper.beta1, beta2=paper.beta2)
+    assert isinstance(learner.optimizer, torch.optim.Adam)
+    (group,) = learner.optimizer.param_groups
+    assert (group["lr"], group["betas"], group["weight_decay"], group["fused"]) == (2e-4, (0.5, 0.9), 0, True)
+
+
+def rates(learner: Trainer) -> list[float]:
+    found = []
+    for step in range(learner.total):
+        learner.step = step
+        found.append(learner.lr())
+    return found
+
+
+@pytest.mark.parametrize("epoch", [1, 3, 7, 49])
+def test_rate_drops_after_epochs_60_and_90(epoch):
+    found = rates(make_trainer(epoch=epoch, steps=None, lr=1.0))
+    assert len(found) == 100 * epoch
+    drops = [step for step in range(1, len(found)) if found[step] < found[step - 1]]
+    assert drops == [60 * epoch, 90 * epoch]
+    assert found[-1] == pytest.approx(0.01)
+
+
+def test_warm_up_is_linear_and_a_cosine_begins_late():
+    assert rates(make_trainer(warmup=4, lr=1.0, steps=100))[:5] == [0.25, 0.5, 0.75, 1.0, 1.0]
+    cosine = rates(make_trainer(schedule="cosine", steps=100, lr=1.0))
+    assert cosine[:41] == pytest.approx([1.0] * 41)
+    assert cosine[70] == pytest.approx(0.02 + 0.98 / 2)
+    assert 0.02 < cosine[99] < 0.022
+
+
+def test_minutes_stand_for_steps():
+    learner = make_trainer(minutes=2.0, schedule="cosine", lr=1.0)
+    learner.step = 10**6
+    for seconds, share in ((0.0, 0.0), (84.0, 0.7), (240.0, 1.0)):
+        learner.seconds = seconds
+        assert learner.share() == pytest.approx(share)
+    learner.seconds = 84.0
+    assert learner.lr() == pytest.approx(0.51)
+    assert make_trainer(minutes=0.0).share() == 0, "the first step is always done"
+
+
+def test_the_rate_of_the_step_reaches_the_optimiser():
+    learner = make_trainer(warmup=5, lr=0.005)
+    for wanted in (0.001, 0.002):
+        learner.learn(BATCH)
+        assert learner.optimizer.param_groups[0]["lr"] == pytest.approx(wanted)
+
+
+# the average
+
+
+def test_average_of_two_steps_by_hand():
+    model = make_model()
+    average = Average(model, 0.999)
+    start, key = weights(model.m).clone(), "m.body.encoder.0.norm.running_mean"
+    with torch.no_grad():
+        for step in (1, 2):
+            for parameter in model.parameters():
+                parameter.add_(1)
+            model.get_buffer(key).fill_(step)
+            average.update(model, step)
+    # decay 2/11, then 3/12: start + 9/11 · 1 = start + 0.818; then 0.25 · 0.818 + 0.75 · 2
+    assert torch.allclose(weights(average.module.m), start + 0.25 * 9 / 11 + 1.5, atol=1e-5)
+    assert (average.module.get_buffer(key) == 2).all(), "running statistics are copied"
+    average.decay = 0.1
+    average.update(model, 10**6)
+    assert torch.allclose(weights(average.module.m), start + 0.1 * (0.25 * 9 / 11 + 1.5) + 0.9 * 2, atol=1e-5)
+
+
+def test_settled_statistics_are_those_of_the_batches(monkeypatch):
+    monkeypatch.setattr(trainer, "SETTLING", 3)
+    learner = make_trainer()
+    learner.learn(BATCH)
+    norm = learner.ema.module.l.norm
+    seen: list[torch.Tensor] = []
+    learner.ema.module.l.first.register_forward_hook(lambda module, inputs, output: seen.append(output.mean((0, 2, 3))))
+    before, parameters = norm.running_mean.clone(), weights(learner.ema.module)
+    learner.settle(iter([make_batch(seed=seed) for seed in range(3)]))
+    assert torch.allclose(norm.running_mean, torch.stack(seen).mean(0), atol=1e-5)
+    assert not torch.allclose(norm.running_mean, before, atol=1e-3)
+    assert torch.equal(weights(learner.ema.module), parameters)
+    assert (learner.ema.module.training, norm.momentum) == (False, 0.1)
+
+
+def test_position_counts_the_samples_of_all_ranks():
+    learner = make_trainer(ranks=trainer.Ranks(CPU))
+    learner.learn(BATCH)
+    learner.learn(BATCH)
+    assert (learner.step, learner.samples) == (2, 4)
