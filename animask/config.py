@@ -31,6 +31,7 @@ class ModelConfig:
     refiner_width: int = 64  # the same of r
     mask_blocks: int = 5  # encoding blocks of m and r
     mask_skips: bool = False  # skip connections in m and r, as in h; the paper has none there
+    blend: bool = False  # h mixes the source's pixels in, by a share that it draws; the paper's h paints all anew
     max_channels: int = 1024  # where the doubling stops
     encoder_order: Literal["relu-bn", "bn-relu"] = "relu-bn"  # what follows the convolution in an encoding block
     temperature: float = 1.0  # logits of m and r are divided by it before the sigmoid
@@ -222,6 +223,7 @@ MODEL_PRESETS = {
     "compact": ModelConfig(
         preset="compact",
         width=16,
+        blend=True,
         max_channels=256,
         dilations=(1, 2, 4, 8, 4, 2),
         mask_width=16,

@@ -98,7 +98,12 @@ class HighResGenerator(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.body = EncoderDecoder(8, config.width, config.blocks, config.max_channels, config.encoder_order, True)
-        self.head = nn.Conv2d(self.body.outputs, 3, 7, padding=3)
+        self.head = nn.Conv2d(self.body.outputs, 3 + config.blend, 7, padding=3)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.sigmoid(self.head(self.body(x.to(self.head.weight.dtype))).float())
+        y = torch.sigmoid(self.head(self.body(x.to(self.head.weight.dtype))).float())
+        painted, share = y[:, :3], y[:, 3:]
+        if not share.shape[1]:
+            return painted
+        # paper: all is painted; here, with blend: what rests is the source itself, which no sigmoid paints exactly.
+        return share * x[:, :3].float() + (1 - share) * painted
