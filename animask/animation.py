@@ -22,16 +22,7 @@ from animask.fusion import fuse
 from animask.images import centre_square, crop_resize, read_image, write_image
 from animask.model import Animator
 from animask.perturb import Threshold
-from animask.shots import (
-    Part,
-    Shot,
-    Watch,
-    find_boxes,
-    follow_head,
-    read_squares,
-    say_cuts,
-    say_faceless,
-)
+from animask.shots import Part, Shot, follow_head, read_squares
 from animask.streaming import LAYOUTS, Layout, Perturbation, animate, at_precision, device_of, prefetch
 from animask.video import VideoWriter, frame_range, probe
 from animask.weights import DEFAULT, Weights, find_weights, load_model
@@ -149,8 +140,7 @@ class Job(NamedTuple):
 class Scene(NamedTuple):
     """What a job works on: a picture, RGB uint8 (H, W, 3), its square, and a part of a driver with its squares.
 
-    remarks: what should be said of the driver. watch: what looks at the driver's frames as they pass, where their
-    square was given.
+    remarks: what should be said of the driver.
     """
 
     picture: np.ndarray
@@ -158,7 +148,6 @@ class Scene(NamedTuple):
     part: Part
     shots: list[Shot]
     remarks: list[str]
-    watch: Watch | None
 
 
 @dataclass(frozen=True)
@@ -211,7 +200,7 @@ def animate_file(
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         shape = write_frames(scene, session, job.output, progress)
-    said = [*scene.remarks, *say_watched(scene), *(str(warning.message) for warning in caught)]
+    said = [*scene.remarks, *(str(warning.message) for warning in caught)]
     return describe(job, scene, session, shape, time.monotonic() - started, said)
 
 
@@ -240,9 +229,7 @@ def open_scene(job: Job, session: Session) -> Scene:
         log.info("%s: square %d,%d,%d (%s)", path, *crop.square, crop.reason)
         for number, box in enumerate(crop.faces, 1):
             log.info("  face %d: %d,%d, %d×%d pixels", number, *box)
-    look = find_boxes if session.knows_faces else None
-    watch = None if settings.driver_crop == "auto" else Watch(look, 2 * part.look_frames)
-    return Scene(picture, source, part, shots, remarks, watch)
+    return Scene(picture, source, part, shots, remarks)
 
 
 def open_driver(path: Path, session: Session) -> tuple[Part, list[Shot], list[str]]:
@@ -269,7 +256,7 @@ def render(scene: Scene, session: Session) -> Generator[np.ndarray, None, None]:
     settings, side, (height, width) = session.settings, session.side, scene.picture.shape[:2]
     how = Perturbation(settings.threshold, settings.scale)
     source = crop_resize(scene.picture, scene.source.square, side)
-    driver = prefetch(watched(read_squares(scene.part, scene.shots, side), scene.watch), settings.batch)
+    driver = prefetch(read_squares(scene.part, scene.shots, side), settings.batch)
     frames = animate(
         session.model, source, driver, batch=settings.batch, layout=settings.layout, how=how, exact=session.exact
     )
@@ -281,22 +268,6 @@ def render(scene: Scene, session: Session) -> Generator[np.ndarray, None, None]:
             yield from (frame[rows, columns] for frame in ready)
         else:
             yield from ready
-
-
-def watched(frames: Generator[np.ndarray, None, None], watch: Watch | None) -> Generator[np.ndarray, None, None]:
-    """Frames that are looked at as they pass."""
-    for frame in frames:
-        if watch:
-            watch.add(frame)
-        yield frame
-
-
-def say_watched(scene: Scene) -> list[str]:
-    """What should be said of frames that were looked at as they passed."""
-    if not scene.watch:
-        return []
-    cuts = say_cuts(scene.part, scene.watch, "the square is the same in all shots")
-    return [*cuts, *say_faceless(scene.part, scene.watch)]
 
 
 def write_frames(scene: Scene, session: Session, output: Path, progress: Progress) -> tuple[int, int, int]:

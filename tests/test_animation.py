@@ -185,20 +185,19 @@ def test_transparent_pixels_get_the_background_in_both(settings: Settings, tmp_p
 # what is said
 
 
-@pytest.mark.parametrize("crop", ["auto", "none"])
 def test_cuts_are_in_the_report_and_the_sound_stays_whole(
-    crop: str, face_settings: Settings, picture: Path, sound: Path, tmp_path: Path
+    face_settings: Settings, picture: Path, sound: Path, tmp_path: Path
 ) -> None:
-    """With a square for each shot, or one that was given; pasted, so that the picture stays whole, too."""
+    """Pasted, so that the picture stays whole, too."""
     with VideoWriter(tmp_path / "cut.mp4", Fraction(12), (200, 100), audio=sound) as writer:
         for number in range(16):
             frame = np.full((100, 200, 3), 90 if number < 8 else 200, np.uint8)
             at = 0 if number < 8 else 100
             frame[:, at : at + 100] = render(sample_identity(32 if number < 8 else 58), Pose(), 100)
             writer.write(frame)
-    settings = replace(face_settings, driver_crop=crop, source_crop="10,10,70", paste=True)
+    settings = replace(face_settings, source_crop="10,10,70", paste=True)
     report = animate_file(picture, tmp_path / "cut.mp4", tmp_path / "out.mp4", settings)
-    assert len(report.shots) == (2 if crop == "auto" else 1)
+    assert len(report.shots) == 2
     assert any("cut at 0.67 s" in line for line in report.warnings)
     made, before = probe(tmp_path / "out.mp4"), probe(tmp_path / "cut.mp4")
     assert (made.frames, made.has_audio) == (16, True)
@@ -206,17 +205,12 @@ def test_cuts_are_in_the_report_and_the_sound_stays_whole(
     assert (made.width, made.height) == (96, 96), "all of the picture"
 
 
-def test_a_driver_without_a_face_in_the_given_square_is_told(
-    face_settings: Settings, picture: Path, tmp_path: Path
-) -> None:
+def test_a_driver_without_a_face_is_refused(face_settings: Settings, picture: Path, tmp_path: Path) -> None:
     with VideoWriter(tmp_path / "sky.mp4", Fraction(10), (120, 80)) as writer:
         for _ in range(5):
             writer.write(np.full((80, 120, 3), 90, np.uint8))
-    settings = replace(face_settings, driver_crop="none", source_crop="none")
-    (line,) = animate_file(picture, tmp_path / "sky.mp4", tmp_path / "out.mp4", settings).warnings
-    assert "no face" in line
     with pytest.raises(MissingError):
-        animate_file(picture, tmp_path / "sky.mp4", tmp_path / "none.mp4", replace(settings, driver_crop="auto"))
+        animate_file(picture, tmp_path / "sky.mp4", tmp_path / "none.mp4", replace(face_settings, source_crop="none"))
 
 
 # the drawing of both crops
