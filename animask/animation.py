@@ -17,21 +17,13 @@ import numpy as np
 from animask.crops import Crop, Paste, crop_face, draw_crop, named_crop, parse_crop, picture_part
 from animask.devices import DTYPES, pick_device, pick_precision
 from animask.errors import InputError
+from animask.faces import find_boxes
 from animask.files import REPLACE
 from animask.fusion import fuse
 from animask.images import centre_square, crop_resize, read_image, write_image
 from animask.model import Animator
 from animask.perturb import Threshold
-from animask.shots import (
-    Part,
-    Shot,
-    Watch,
-    find_boxes,
-    follow_head,
-    read_squares,
-    say_cuts,
-    say_faceless,
-)
+from animask.shots import Part, Shot, Watch, follow_head, read_squares, say_shots
 from animask.streaming import LAYOUTS, Layout, Perturbation, animate, at_precision, device_of, prefetch
 from animask.video import VideoWriter, frame_range, probe
 from animask.weights import DEFAULT, Weights, find_weights, load_model
@@ -293,10 +285,7 @@ def watched(frames: Generator[np.ndarray, None, None], watch: Watch | None) -> G
 
 def say_watched(scene: Scene) -> list[str]:
     """What should be said of frames that were looked at as they passed."""
-    if not scene.watch:
-        return []
-    cuts = say_cuts(scene.part, scene.watch, "the square is the same in all shots")
-    return [*cuts, *say_faceless(scene.part, scene.watch)]
+    return say_shots(scene.part, scene.watch, "the square is the same in all shots") if scene.watch else []
 
 
 def write_frames(scene: Scene, session: Session, output: Path, progress: Progress) -> tuple[int, int, int]:

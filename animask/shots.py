@@ -5,14 +5,14 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import chain, pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from animask.crops import Crop, Square, crop_head
 from animask.errors import InputError, MissingError
-from animask.faces import Box, find_faces
+from animask.faces import Box, find_boxes
 from animask.images import Colour, crop_resize
 from animask.video import VideoInfo, read_frames
 
@@ -92,16 +92,11 @@ def list_dissolves(mixed: set[int]) -> list[tuple[int, int]]:
     return found
 
 
-def list_shots(
-    cuts: list[int], count: int, longest: int, dissolves: list[tuple[int, int]] | None = None
-) -> list[tuple[int, int]]:
-    """Frames `start` to `end` (exclusive) of each shot; one longer than `longest` frames in equal parts.
-
-    The frames of `dissolves` are left out.
-    """
-    gone, shots = dissolves or [], []
-    for start, end in pairwise(sorted({0, count, *cuts, *chain(*gone)})):
-        if any(first <= start < stop for first, stop in gone):
+def list_shots(cuts: list[int], count: int, longest: int, dissolves: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Frames `start` to `end` (exclusive) of each shot between dissolves; one longer than `longest` in equal parts."""
+    shots = []
+    for start, end in pairwise(sorted({0, count, *cuts, *chain(*dissolves)})):
+        if any(first <= start < stop for first, stop in dissolves):
             continue
         parts = max(1, -(-(end - start) // longest))
         marks = np.linspace(start, end, parts + 1).round().astype(int).tolist()
@@ -160,13 +155,13 @@ class Shot:
 
 
 class Watch:
-    """Looks at frames as they pass: where shots begin and, every now and then and in each shot, what is to be seen.
+    """Looks at frames as they pass: where shots begin and, every now and then and in each shot, where faces are.
 
-    look: what is kept of a frame. looks: that, by the number of the frame.
+    look: finds the faces of a frame. looks: what it found, by the number of the frame.
     """
 
-    def __init__(self, look: Callable[[np.ndarray], Any] | None, every: int) -> None:
-        self.finder, self.looks = CutFinder(), dict[int, Any]()
+    def __init__(self, look: Callable[[np.ndarray], tuple[Box, ...]] | None, every: int) -> None:
+        self.finder, self.looks = CutFinder(), dict[int, tuple[Box, ...]]()
         self.look, self.every, self.due = look, every, 0
 
     def add(self, frame: np.ndarray) -> None:
@@ -183,22 +178,17 @@ class Watch:
         sharp = [cut for cut in self.finder.cuts if not any(first <= cut <= stop for first, stop in mixed)]
         return sorted(sharp + [(first + stop) // 2 for first, stop in mixed])
 
-    def shots(self) -> list[tuple[int, int, list[Any]]]:
-        """First frame, one past the last, and the looks of each shot."""
-        parts = pairwise([0, *self.cuts(), self.finder.count])
-        return [(a, b, [look for number, look in self.looks.items() if a <= number < b]) for a, b in parts]
 
+def watch(part: Part) -> Watch:
+    """Look at all of a part, with boxes in its pixels; a video is read at SEEN pixels at most, in half the time."""
+    info, (width, height) = part.info, (part.info.width, part.info.height)
+    scale = 1.0 if info.is_folder else min(1.0, SEEN / max(width, height))
+    small = replace(info, width=max(1, round(width * scale)), height=max(1, round(height * scale)))
 
-def find_boxes(frame: np.ndarray) -> tuple[Box, ...]:
-    """Where faces are in a frame, the largest first."""
-    return tuple(face.box for face in find_faces(frame))
+    def look(frame: np.ndarray) -> tuple[Box, ...]:
+        return tuple(Box(*(round(x * width / frame.shape[1]) for x in box)) for box in find_boxes(frame))
 
-
-def watch(part: Part, look: Callable[[np.ndarray], Any]) -> Watch:
-    """Look at all of a part; at frames of a video of SEEN pixels at most, which takes half as long."""
-    info, found = part.info, Watch(look, part.look_frames)
-    scale = 1.0 if info.is_folder else min(1.0, SEEN / max(info.width, info.height))
-    small = replace(info, width=max(1, round(info.width * scale)), height=max(1, round(info.height * scale)))
+    found = Watch(look, part.look_frames)
     for frame in part._replace(info=small).read():
         found.add(frame)
     return found
@@ -210,47 +200,34 @@ def follow_head(part: Part, number: int, side: int) -> tuple[list[Shot], list[st
     number: which head, 1 for the largest. A shot without a face gets the square of the one before it. A clip of
     side × side pixels without a face stays whole. Raises MissingError for others, InputError for fewer faces.
     """
-    size = part.info.height, part.info.width
-
-    def look(frame: np.ndarray) -> tuple[Box, ...]:
-        """The faces, in pixels of the whole frame."""
-        return tuple(Box(*(round(x * part.info.width / frame.shape[1]) for x in box)) for box in find_boxes(frame))
-
-    seen = watch(part, look)
+    size, seen = (part.info.height, part.info.width), watch(part)
     most = max(len(boxes) for boxes in seen.looks.values())
     if not most and size != (side, side):
         hint = "Give --driver-crop centre, or --driver-crop X,Y,SIZE."
         raise MissingError(f"No face was found in {len(seen.looks)} sampled frames of {part.info.path}.", hint)
     if most and most < number:
         raise InputError(f"{part.info.path} has no face {number}.", f"At most {most} were found in a frame.")
-    crops = [crop_head(looks, number, *size) for _, _, looks in seen.shots()]
+    spans = list(pairwise([0, *seen.cuts(), seen.finder.count]))
+    looks = [{at: boxes for at, boxes in seen.looks.items() if first <= at < stop} for first, stop in spans]
+    crops = [crop_head(list(found.values()), number, *size) for found in looks]
     last = next((crop for crop in crops if crop), Crop((0, 0, side), "a crop already, without a face"))
-    shots = []
-    for (first, stop, _), crop in zip(seen.shots(), crops, strict=True):
+    shots, outside = [], []
+    for (first, stop), found, crop in zip(spans, looks, crops, strict=True):
         crop = crop or Crop(last.square, "no face: the square of another shot")
         is_alike = np.abs(np.subtract(crop.square, last.square)).max() <= ALIKE * last.square[2]
         last = replace(crop, square=last.square) if is_alike else crop  # so that nothing jumps in a fade
         shots.append(Shot(first, stop, last))
-    return shots, [*say_cuts(part, seen, "each shot has its own square"), *say_heads(part, seen, shots)]
+        outside += [at for at, boxes in found.items() if boxes and not any(lies_in(box, last.square) for box in boxes)]
+    said = say_shots(part, seen, "each shot has its own square")
+    return shots, [*said, *say_looks(part, seen, outside, "the head leaves the square")]
 
 
-def say_cuts(part: Part, seen: Watch, what: str) -> list[str]:
-    """The sentence on cuts."""
+def say_shots(part: Part, seen: Watch, squares: str) -> list[str]:
+    """The sentences on cuts, and what becomes of the squares there, and on looks in which no face was found."""
     times = [f"{part.seconds(cut):.2f}" for cut in seen.cuts()]
     shown = ", ".join(times[:MOST_TIMES]) + ", ..." * (len(times) > MOST_TIMES)
-    return [f"{part.info.path} is cut at {shown} s: {what}"] if times else []
-
-
-def say_heads(part: Part, seen: Watch, shots: list[Shot]) -> list[str]:
-    """The sentences on frames without a face and on a head outside the square."""
-    squares = {number: next(x.crop.square for x in shots if x.first <= number < x.stop) for number in seen.looks}
-    outside = [n for n, boxes in seen.looks.items() if boxes and not any(lies_in(box, squares[n]) for box in boxes)]
-    return [*say_faceless(part, seen), *say_looks(part, seen, outside, "the head leaves the square")]
-
-
-def say_faceless(part: Part, seen: Watch) -> list[str]:
-    """The sentence on looks in which no face was found."""
-    return say_looks(part, seen, [number for number, boxes in seen.looks.items() if not boxes], "no face")
+    cuts = [f"{part.info.path} is cut at {shown} s: {squares}"] if times else []
+    return cuts + say_looks(part, seen, [at for at, boxes in seen.looks.items() if not boxes], "no face")
 
 
 def say_looks(part: Part, seen: Watch, numbers: list[int], what: str) -> list[str]:

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from animask import datasets, pairs
+from animask import pairs
+from animask.clay import clay_path
 from animask.config import MODEL_PRESETS, TrainConfig
-from animask.datasets import TROUPE, Clip, clay_path, pack, save_array
+from animask.datasets import TOON_IDENTITIES, TROUPE, Clip, pack, save_array
 from animask.errors import InputError
 from animask.images import write_image
-from animask.pairs import CLIP, STILL, TOON, Batch, Numbers, Pairs, Sample, collate, shake, spread
+from animask.pairs import CLIP, STILL, TOON, Batch, Pairs, Sample, collate, shake, spread
 
 SIDE = 8
 TINY = MODEL_PRESETS["tiny"]
@@ -59,19 +60,14 @@ def test_every_identity_has_its_turn_as_often_as_it_repeats(numbered):
     assert {places(stream[number])[0][0] for number in range(60)} == set(range(6)), "any clip of an identity"
 
 
-@pytest.mark.parametrize(("far", "least"), [(0.0, 1), (0.25, 2), (0.5, 4)])
-def test_a_pair_is_two_frames_of_one_clip_which_are_apart(far, least, numbered):
-    stream = Pairs(SIDE, numbered, far=far)
+@pytest.mark.parametrize(("clay", "least"), [(False, 1), (True, 2)])
+def test_a_pair_is_two_frames_of_one_clip_which_are_apart(clay, least, numbered):
+    """Where masks are taught, by a quarter of the clip: of nine frames, by two."""
+    stream = Pairs(SIDE, numbered, clay=clay)
     drawn = [places(stream[number]) for number in range(200)]
     assert all(s[0] == d[0] for s, d in drawn)
     assert min(abs(s[1] - d[1]) for s, d in drawn) == least
     assert {s[1] for s, _ in drawn} == set(range(9))
-
-
-@pytest.mark.parametrize("count", [2, 3, 4])
-def test_short_clips_have_frames_that_are_far_enough(count, tmp_path):
-    stream = Pairs(SIDE, {"x": [keep(tmp_path / "x.npy", rows(1, count))]}, far=0.5)
-    assert all(len(stream[number].rows) == 2 for number in range(20))
 
 
 def test_a_sample_is_a_function_of_seed_and_number(numbered, pool):
@@ -101,15 +97,6 @@ def test_another_of_the_troupe_is_in_the_pose_of_the_target(pool):
 
 
 # batches
-
-
-def test_numbers_are_shared_out_and_resume():
-    def first(count: int, *arguments: int) -> list[int]:
-        return [number for number, _ in zip(Numbers(*arguments), range(count), strict=False)]
-
-    assert first(5, 0) == [0, 1, 2, 3, 4]
-    assert first(3, 8, 0, 2) == [8, 10, 12]
-    assert first(3, 8, 1, 2) == [9, 11, 13]
 
 
 def test_toons_come_first_in_a_batch_with_their_others_and_all_clay():
@@ -192,7 +179,7 @@ def test_settings_reach_the_stream(dataset):
     config = TrainConfig(data=str(dataset), repeats=4, seed=5, limit_videos=3)
     words: list[str] = []
     train, test = pairs.open_pairs("vox", TINY, config, words.append)
-    assert (len(train), train.seed, train.far, train.clay) == (8, 5, 0.0, False)
+    assert (len(train), train.seed, train.clay) == (8, 5, False)
     assert {name: len(files) for name, files in train.clips.items()} == {"a": 2, "b": 1}
     assert list(test.clips) == ["c"]
     assert words[0].startswith(f"3 training clips in {dataset}")
@@ -212,14 +199,10 @@ def test_taught_masks_take_what_has_clay(dataset):
 
 def test_toons_are_of_the_training_range_and_held_out_ones_are_not(tmp_path, monkeypatch):
     monkeypatch.setenv("ANIMASK_CACHE", str(tmp_path))
-    seen: list[int] = []
-    monkeypatch.setattr(datasets, "sample_identity", lambda seed: seen.append(seed))
-    monkeypatch.setattr(datasets, "render", lambda who, pose, size: np.zeros((size, size, 3), np.uint8))
-    monkeypatch.setattr(datasets, "clay", lambda who, pose, size: np.zeros((size, size), np.uint8))
     train, test = pairs.open_pairs("toons", TINY, TrainConfig(toons=1.0, toon_pool=9, repeats=7), lambda _: None)
-    assert (len(train), len(train.pool), len(test.pool)) == (7, 2 * TROUPE, TROUPE)
-    limit = datasets.TOON_IDENTITIES
-    assert sorted(seen) == [*range(TROUPE), *range(limit, limit + 2 * TROUPE)]
+    numbers = [[int(path.name.split("-")[1]) for path in stream.pool] for stream in (train, test)]
+    assert (len(train), numbers[1]) == (7, list(range(TROUPE)))
+    assert numbers[0] == list(range(TOON_IDENTITIES, TOON_IDENTITIES + 2 * TROUPE))
 
 
 def test_without_a_test_split_the_figures_are_of_training_clips(dataset):
