@@ -5,7 +5,7 @@ the samples that it would have seen without the stop. What moves and flips them 
 """
 
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import count
 from pathlib import Path
@@ -69,40 +69,40 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Pairs(Dataset):
-    """Sample number n to a Sample; see TrainConfig.
+    """Sample number n to a Sample, as the settings say.
 
     clips: cache files by identity. pictures: rows of `pack`, made to move later. pool: cache files of toons.
-    clay: whether all rows have clay. toons, stills: shares of the samples.
     """
 
     resolution: int
+    config: TrainConfig
     clips: dict[str, list[Path]]
     pictures: tuple[np.ndarray, ...] = ()
     pool: tuple[Path, ...] = ()
-    clay: bool = False
-    repeats: int = 1
-    toons: float = 0.0
-    stills: float = 0.0
-    seed: int = 0
+
+    @property
+    def clay(self) -> bool:
+        """Whether all rows have clay."""
+        return self.config.masks == "taught"
 
     def __len__(self) -> int:
         """Samples of an epoch: every identity once × repeats."""
-        return max(1, len(self.clips)) * self.repeats
+        return max(1, len(self.clips)) * self.config.repeats
 
     def __getitem__(self, number: int) -> Sample:
-        rng = np.random.default_rng((self.seed, number))
+        rng = np.random.default_rng((self.config.seed, number))
         kind = rng.random()
-        if kind < self.stills:
+        if kind < self.config.stills:
             row = self.pictures[rng.integers(len(self.pictures))]
             return Sample(STILL, (row, row))
-        if kind < self.stills + self.toons or not self.clips:
+        if kind < self.config.stills + self.config.toons or not self.clips:
             return self.toon(rng)
         return self.clip(rng, number)
 
     def clip(self, rng: np.random.Generator, number: int) -> Sample:
         """Two frames of one random clip of an identity; every identity has its turn in an epoch."""
         epoch, place = divmod(number, len(self))
-        identity = list(self.clips)[order(self.seed, epoch, len(self))[place] % len(self.clips)]
+        identity = list(self.clips)[order(self.config.seed, epoch, len(self))[place] % len(self.clips)]
         files = self.clips[identity]
         rows = np.load(files[rng.integers(len(files))], mmap_mode="r")
         first = int(rng.integers(len(rows)))
@@ -194,22 +194,19 @@ def open_pairs(dataset: str, model: ModelConfig, config: TrainConfig, report: Re
         listed = spread(with_clay(listed) if taught else listed)[: config.limit_videos]
         report(f"{len(listed)} training clips in {root}; decoding what is not in the cache yet ({folder})")
         clips = fill_cache(listed, size, folder, config.workers, report)
-        held_out = held_out_clips(root, clips, config, size, folder, report)
+        try:
+            listed = spread(list_clips(root, "test", config.identities))[:HELD_OUT_CLIPS]
+            held_out = fill_cache(listed, size, folder, config.workers, report)
+        except InputError:
+            report("no test split that can be read: held-out figures are of training clips")
+            held_out = clips
     if config.toons:
         report(f"{config.toon_pool} toons; rendering those that are not in the cache yet ({folder})")
-    train = Pairs(
-        resolution=size,
-        clips=clips,
-        pictures=read_pictures(config.stills_dir, size, taught, report) if config.stills else (),
-        pool=toon_pool(TOON_IDENTITIES, config.toon_pool, size, folder, config.workers) if config.toons else (),
-        clay=taught,
-        repeats=config.repeats,
-        toons=config.toons,
-        stills=config.stills,
-        seed=config.seed,
-    )
-    test = Pairs(size, held_out, seed=config.seed)
-    return train, test if held_out else replace(test, pool=toon_pool(0, TROUPE, size, folder, config.workers))
+    pictures = read_pictures(config.stills_dir, size, taught, report) if config.stills else ()
+    pool = toon_pool(TOON_IDENTITIES, config.toon_pool, size, folder, config.workers) if config.toons else ()
+    held_out_pool = () if held_out else toon_pool(0, TROUPE, size, folder, config.workers)
+    test = Pairs(size, TrainConfig(seed=config.seed), held_out, pool=held_out_pool)
+    return Pairs(size, config, clips, pictures, pool), test
 
 
 def has_clay(dataset: str, config: TrainConfig) -> bool:
@@ -224,18 +221,6 @@ def spread(clips: list[Clip]) -> list[Clip]:
     """The first clip of every identity, then the second, and so on, so that any beginning holds many identities."""
     turns: dict[str, count[int]] = defaultdict(count)
     return sorted(clips, key=lambda clip: next(turns[clip.identity]))
-
-
-def held_out_clips(
-    root: Path, found: dict[str, list[Path]], config: TrainConfig, size: int, folder: Path, report: Report
-) -> dict[str, list[Path]]:
-    """Clips of the test split for the previews; the training clips, and a word, if there is no test split."""
-    try:
-        clips = spread(list_clips(root, "test", config.identities))[:HELD_OUT_CLIPS]
-        return fill_cache(clips, size, folder, config.workers, report)
-    except InputError:
-        report("no test split that can be read: held-out figures are of training clips")
-        return found
 
 
 def read_pictures(folder: str, resolution: int, taught: bool, report: Report) -> tuple[np.ndarray, ...]:

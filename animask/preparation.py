@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
@@ -41,7 +40,7 @@ CRF = 12  # nearly without loss: what is learned from should not show the codec
 # Change from the first frame, at 64×64 pixels, of all but one value in 200. Measured, in levels of 256: a photograph as
 # a video 2, the stillest of 213 talking heads 26.
 LOOK_SIZE, MOVES = 64, 8.0
-SAVE_SECONDS = 2.0
+SAVE_EVERY = 20  # originals: what is not saved when a run is killed is done again
 MAX_SECONDS = 40  # of a clip; longer shots are divided
 UNREADABLE = "unreadable"
 OTHER_FOLDER = "Choose another folder for -o."
@@ -275,7 +274,7 @@ def run(
     todo: list[Original], dataset: Path, config: PrepareConfig, workers: int, rows: list[Record], progress: Progress
 ) -> None:
     """Prepare the originals and add their rows to `rows` and to prepared.csv; ends all where one fails."""
-    stopped, saved = threading.Event(), time.monotonic()
+    stopped = threading.Event()
     with ThreadPoolExecutor(workers) as pool:
         futures = {pool.submit(prepare_one, Job(original, dataset, config, stopped)): original for original in todo}
         try:
@@ -283,9 +282,8 @@ def run(
                 new = future.result()
                 rows += new
                 progress(done, len(todo), describe(futures[future], new))
-                if time.monotonic() - saved > SAVE_SECONDS:
+                if done % SAVE_EVERY == 0:
                     write_records(dataset, rows)
-                    saved = time.monotonic()
         finally:
             stopped.set()
             pool.shutdown(cancel_futures=True)

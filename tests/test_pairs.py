@@ -52,7 +52,7 @@ def pool(tmp_path: Path) -> tuple[Path, ...]:
 
 
 def test_every_identity_has_its_turn_as_often_as_it_repeats(numbered):
-    stream = Pairs(SIDE, numbered, repeats=5)
+    stream = Pairs(SIDE, TrainConfig(repeats=5), numbered)
     assert len(stream) == 15
     epochs = [[places(stream[number])[0][0] // 2 for number in range(15 * e, 15 * e + 15)] for e in range(3)]
     assert [Counter(epoch) for epoch in epochs] == [Counter({0: 5, 1: 5, 2: 5})] * 3
@@ -60,10 +60,10 @@ def test_every_identity_has_its_turn_as_often_as_it_repeats(numbered):
     assert {places(stream[number])[0][0] for number in range(60)} == set(range(6)), "any clip of an identity"
 
 
-@pytest.mark.parametrize(("clay", "least"), [(False, 1), (True, 2)])
-def test_a_pair_is_two_frames_of_one_clip_which_are_apart(clay, least, numbered):
+@pytest.mark.parametrize(("masks", "least"), [("found", 1), ("taught", 2)])
+def test_a_pair_is_two_frames_of_one_clip_which_are_apart(masks, least, numbered):
     """Where masks are taught, by a quarter of the clip: of nine frames, by two."""
-    stream = Pairs(SIDE, numbered, clay=clay)
+    stream = Pairs(SIDE, TrainConfig(masks=masks), numbered)
     drawn = [places(stream[number]) for number in range(200)]
     assert all(s[0] == d[0] for s, d in drawn)
     assert min(abs(s[1] - d[1]) for s, d in drawn) == least
@@ -71,13 +71,13 @@ def test_a_pair_is_two_frames_of_one_clip_which_are_apart(clay, least, numbered)
 
 
 def test_a_sample_is_a_function_of_seed_and_number(numbered, pool):
-    streams = [Pairs(SIDE, numbered, pool=pool, clay=True, toons=0.5, seed=seed) for seed in (3, 3, 4)]
+    streams = [Pairs(SIDE, TrainConfig(masks="taught", toons=0.5, seed=k), numbered, pool=pool) for k in (3, 3, 4)]
     drawn = [[places(stream[number]) for number in (5, 0, 7, 123456789)] for stream in streams]
     assert drawn[0] == drawn[1] != drawn[2]
 
 
 def test_shares_of_toons_and_stills(numbered, pool):
-    stream = Pairs(SIDE, numbered, tuple(rows(200, 1)), pool, toons=0.5, stills=0.2)
+    stream = Pairs(SIDE, TrainConfig(toons=0.5, stills=0.2), numbered, tuple(rows(200, 1)), pool)
     samples = [stream[number] for number in range(400)]
     kinds = Counter(sample.kind for sample in samples)
     assert abs(kinds[TOON] - 200) < 40
@@ -86,14 +86,14 @@ def test_shares_of_toons_and_stills(numbered, pool):
 
 
 def test_another_of_the_troupe_is_in_the_pose_of_the_target(pool):
-    stream = Pairs(SIDE, {}, pool=pool, clay=True)
+    stream = Pairs(SIDE, TrainConfig(masks="taught"), {}, pool=pool)
     drawn = [places(stream[number]) for number in range(300)]
     for s, d, other in drawn:
         assert s[0] == d[0] != other[0]
         assert s[1] != d[1] == other[1]
         assert (s[0] - 100) // TROUPE == (other[0] - 100) // TROUPE
     assert {other[0] for *_, other in drawn} == set(range(100, 100 + 2 * TROUPE))
-    assert len(Pairs(SIDE, {}, pool=pool)[0].rows) == 2, "where masks are found, nothing needs it"
+    assert len(Pairs(SIDE, TrainConfig(), {}, pool=pool)[0].rows) == 2, "where masks are found, nothing needs it"
 
 
 # batches
@@ -179,7 +179,7 @@ def test_settings_reach_the_stream(dataset):
     config = TrainConfig(data=str(dataset), repeats=4, seed=5, limit_videos=3)
     words: list[str] = []
     train, test = pairs.open_pairs("vox", TINY, config, words.append)
-    assert (len(train), train.seed, train.clay) == (8, 5, False)
+    assert (len(train), train.config, train.clay) == (8, config, False)
     assert {name: len(files) for name, files in train.clips.items()} == {"a": 2, "b": 1}
     assert list(test.clips) == ["c"]
     assert words[0].startswith(f"3 training clips in {dataset}")

@@ -65,20 +65,13 @@ def mix(first, second, length):
 def test_a_cut_is_the_first_frame_of_a_shot():
     finder = look_at([RED] * 5 + [GREEN] * 4 + [RED] * 3)
     assert finder.cuts == [5, 9] and not finder.mixed
-
-
-def test_a_flash_of_one_frame_is_no_cut():
-    finder = look_at([RED] * 6 + [np.full_like(RED, 255)] + [RED] * 30)
-    assert finder.cuts == [] and not finder.mixed
-
-
-def test_a_head_in_motion_is_neither_cut_nor_dissolve():
-    finder = look_at(move(3, 60))
-    assert finder.cuts == [] and not finder.mixed
-
-
-def test_another_person_is_a_cut():
     assert look_at([frame for identity in (3, 4, 5) for frame in move(identity, 3)]).cuts == [3, 6]
+
+
+def test_neither_a_flash_nor_a_head_in_motion_is_a_cut_or_a_dissolve():
+    for frames in ([RED] * 6 + [np.full_like(RED, 255)] + [RED] * 30, move(3, 60)):
+        finder = look_at(frames)
+        assert finder.cuts == [] and not finder.mixed
 
 
 @pytest.mark.parametrize("length", [4, 25])
@@ -99,14 +92,11 @@ def test_a_fade_in_belongs_to_no_shot():
     assert 3 <= first <= 5 and 11 <= stop <= 13
 
 
-def test_long_shots_are_divided_equally():
+def test_long_shots_are_divided_equally_and_a_cut_inside_a_dissolve_makes_none():
     """100 frames, cut at 10; at most 40: the second shot has 90 and becomes three of 30."""
     assert list_shots([10], 100, 40, []) == [(0, 10), (10, 40), (40, 70), (70, 100)]
-
-
-def test_a_cut_inside_a_dissolve_makes_no_shot():
-    assert list_shots([30, 50], 100, 100, [(20, 35)]) == [(0, 20), (35, 50), (50, 100)]
     assert list_dissolves({20, 21, 26, 60}) == [(20, 27), (60, 61)]
+    assert list_shots([30, 50], 100, 100, [(20, 35)]) == [(0, 20), (35, 50), (50, 100)]
 
 
 # drivers
@@ -139,16 +129,11 @@ def test_each_shot_has_its_own_square_and_the_cut_is_named(cut: Part) -> None:
     middles = [shot.crop.square[0] + shot.crop.square[2] / 2 for shot in shots]
     assert middles == pytest.approx([LEFT + HEAD / 2, RIGHT + HEAD / 2], abs=12)
     assert len(remarks) == 1 and "1.00 s" in remarks[0]
-
-
-def test_frames_are_cut_out_shot_by_shot(cut: Part) -> None:
-    shots, _ = follow_head(cut, 1, 64)
-    frames = list(read_squares(cut, shots, 64))
+    frames, whole = list(read_squares(cut, shots, 64)), list(cut.read())
     assert len(frames) == 24
     for number, shot in ((11, shots[0]), (12, shots[1])):
         x, y, size = shot.crop.square
-        whole = list(cut.read())[number]
-        inside = whole[max(0, y) : y + size, max(0, x) : x + size]
+        inside = whole[number][max(0, y) : y + size, max(0, x) : x + size]
         assert np.abs(frames[number].mean((0, 1)) - inside.mean((0, 1))).max() < 12
 
 
