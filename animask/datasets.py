@@ -22,7 +22,6 @@ from animask.probing import list_pictures
 from animask.toons import clay, render, sample_identity, sample_pose
 from animask.video import read_frames
 
-NAMES = ("vox", "taichi", "bair")
 STRIP_SUFFIXES = {".png", ".jpg", ".jpeg"}
 FRAMES_PER_CLIP = 64  # kept in the cache, spread over the clip: 12.8 MB a clip at 256²
 POSES_PER_TOON = 6
@@ -133,8 +132,7 @@ def thin(frames: Iterable[Item], limit: int) -> list[Item]:
 
 def pack(frames: list[np.ndarray], clays: list[np.ndarray]) -> np.ndarray:
     """Frames (R, R, 3) and their clay (64, 64), if any, as rows of one uint8 array, one row a frame."""
-    rows = [np.concatenate([x.ravel(), *(y.ravel() for y in clays[i : i + 1])]) for i, x in enumerate(frames)]
-    return np.stack(rows)
+    return np.concatenate([np.stack(x).reshape(len(x), -1) for x in (frames, clays) if x], axis=1)
 
 
 def cache_folder() -> Path:

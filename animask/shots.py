@@ -88,7 +88,8 @@ def list_dissolves(mixed: set[int]) -> list[tuple[int, int]]:
     found: list[tuple[int, int]] = []
     for number in sorted(mixed):
         is_same = bool(found) and number - found[-1][1] < SPANS[0]
-        found[-1:] = [(found[-1][0], number + 1)] if is_same else [*found[-1:], (number, number + 1)]
+        start = found.pop()[0] if is_same else number
+        found.append((start, number + 1))
     return found
 
 

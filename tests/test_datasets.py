@@ -84,11 +84,8 @@ def test_missing_data_say_where_they_were_looked_for_and_how_to_make_them(tmp_pa
     monkeypatch.setenv("ANIMASK_DATA", str(tmp_path / "root"))
     with pytest.raises(InputError) as caught:
         datasets.locate("taichi", None)
-    for place in ("root/taichi", "taichi"):
-        assert str(tmp_path / place) in caught.value.message
+    assert all(str(tmp_path / place) in caught.value.message for place in ("root/taichi", "taichi"))
     assert "animask prepare" in caught.value.hint
-    with pytest.raises(InputError, match="elsewhere"):
-        datasets.locate("taichi", Path("elsewhere"))
 
 
 # what is in it
