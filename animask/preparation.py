@@ -139,7 +139,7 @@ def prepare(
     """
     originals, left_out = list_originals(inputs, dataset, config.stills)
     open_dataset(dataset, config)
-    rows = [row for row in read_records(dataset) if not row.reason.startswith(UNREADABLE)]
+    rows = [row for row in read_records(dataset) if row.fps or not row.reason.startswith(UNREADABLE)]
     known = {row.origin for row in rows}
     todo = [original for original in originals if original.label not in known]
     run(todo, dataset, config, workers, rows, progress)
@@ -236,16 +236,19 @@ def plan_square(config: PrepareConfig, row: Record, found: list[tuple[Box, ...]]
 
 
 def write_clip(job: Job, row: Record, info: VideoInfo) -> Record:
-    """Write the clip of a row, and its clay; its row, or that of one dropped because nothing moves."""
+    """Write the clip of a row, and its clay; its row, or that of one that cannot be read or does not move."""
     config, size = job.config, job.config.resolution
     path = job.dataset / "train" / f"{job.original.key}#{row.start:06}#{row.end:06}.mp4"
     frames = read_frames(info, fps=config.fps, first=row.start, stop=row.end, crop=read_square(row.square), size=size)
     small, clay = [], []
-    with VideoWriter(path, config.fps, (size, size), crf=CRF) as writer:
-        for frame in until_stopped(job, frames):
-            writer.write(frame)
-            small.append(cv2.resize(frame, (LOOK_SIZE, LOOK_SIZE), interpolation=cv2.INTER_AREA))
-            clay += [paint_clay(frame)] if config.box == "auto" else []
+    try:
+        with VideoWriter(path, config.fps, (size, size), crf=CRF) as writer:
+            for frame in until_stopped(job, frames):
+                writer.write(frame)
+                small.append(cv2.resize(frame, (LOOK_SIZE, LOOK_SIZE), interpolation=cv2.INTER_AREA))
+                clay += [paint_clay(frame)] if config.box == "auto" else []
+    except InputError as error:
+        return row._replace(reason=f"{UNREADABLE}: {error.message}")
     if max(np.quantile(cv2.absdiff(frame, small[0]), 0.995) for frame in small) < MOVES:
         path.unlink()
         return row._replace(reason="still: nothing moves")
