@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from animask.errors import InputError, MissingError
-from animask.faces import Box, find_faces
+from animask.faces import Box, find_boxes
 from animask.images import centre_square, crop_resize
 
 NAMES = ("auto", "none", "centre")
@@ -98,7 +98,7 @@ def crop_face(picture: np.ndarray, number: int | None, side: int, name: str) -> 
     take them, without a face. Raises MissingError where there is no face, InputError where there are fewer.
     """
     height, width = picture.shape[:2]
-    faces = tuple(face.box for face in find_faces(picture))
+    faces = find_boxes(picture)
     if not faces and number is None and (height, width) == (side, side):
         return Crop((0, 0, side), "a crop already, without a face")
     if not faces:
@@ -124,12 +124,6 @@ def crop_head(found: Sequence[Sequence[Box]], number: int, height: int, width: i
     reason = f"a face in {len(with_face)} of {len(found)} sampled frames"
     square = enclose(tracks[min(number, len(tracks)) - 1], height, width)
     return settle(square, height, width, reason, tuple(with_face[0]))
-
-
-def join_faces(found: Sequence[Sequence[Box]], height: int, width: int) -> Square | None:
-    """One square for a clip around the first face of `follow` in its sampled frames; None where there are none."""
-    tracks = follow(found)
-    return enclose(tracks[0], height, width) if tracks else None
 
 
 def follow(found: Sequence[Sequence[Box]]) -> list[list[Box]]:
@@ -168,22 +162,15 @@ def enclose(track: list[Box], height: int, width: int) -> Square:
     """
     x, y, w, h = np.array(track, float).T
     size = np.maximum(w, h)
-    reach = HEAD_FACTOR / 2 * size
-    left, right = (x + w / 2 - reach).min(), (x + w / 2 + reach).max()
-    top, bottom = (y + h / 2 - reach).min(), (y + h / 2 + reach).max()
-    wanted = max(right - left, bottom - top, FRAME_FACTOR * np.median(size))
-    # Lower by the shift, as far as the head stays inside.
-    shift = min(FRAME_SHIFT * np.median(size), (wanted - (bottom - top)) / 2)
-    side = max(min(wanted, height, width), CLOSEST_FACTOR * np.median(size))
-    return move_inside((left + right) / 2, (top + bottom) / 2 + shift, round(side), height, width)
-
-
-def move_inside(centre_x: float, centre_y: float, size: int, height: int, width: int) -> Square:
-    """The square (x, y, size) around a centre, moved so that as little of it as possible lies outside the picture."""
-    x, y = round(centre_x - size / 2), round(centre_y - size / 2)
-    x = min(max(x, min(0, width - size)), max(0, width - size))
-    y = min(max(y, min(0, height - size)), max(0, height - size))
-    return x, y, size
+    usual, reach, middles = np.median(size), HEAD_FACTOR / 2 * size, np.stack([x + w / 2, y + h / 2])
+    low, high = (middles - reach).min(1), (middles + reach).max(1)
+    wanted = max(*(high - low), FRAME_FACTOR * usual)
+    side = round(max(min(wanted, height, width), CLOSEST_FACTOR * usual))
+    shift = min(FRAME_SHIFT * usual, (wanted - (high - low)[1]) / 2)  # down, as far as the head stays inside
+    room = np.array([width, height]) - side  # below 0 where the square is larger
+    corner = np.rint((low + high) / 2 + [0, shift] - side / 2)
+    x, y = corner.clip(np.minimum(room, 0), np.maximum(room, 0)).astype(int).tolist()
+    return x, y, side
 
 
 class Paste:
@@ -198,36 +185,27 @@ class Paste:
         self.picture = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         height, width = self.picture.shape[:2]
         x, y, self.size = square
-        self.rows = slice(max(0, y), min(height, y + self.size))
-        self.columns = slice(max(0, x), min(width, x + self.size))
-        self.inside = (
-            slice(self.rows.start - y, self.rows.stop - y),
-            slice(self.columns.start - x, self.columns.stop - x),
-        )
-        self.under = np.ascontiguousarray(self.picture[self.rows, self.columns])
-        down = fade(self.rows, height, FEATHER * self.size)
-        across = fade(self.columns, width, FEATHER * self.size)
-        self.weight = np.outer(down, across).astype(np.float32)
+        self.place = slice(max(0, y), y + self.size), slice(max(0, x), x + self.size)
+        self.inside = slice(max(0, -y), height - y), slice(max(0, -x), width - x)
+        weight = np.outer(fade(y, self.size, height), fade(x, self.size, width))
+        self.weight = np.ascontiguousarray(weight[self.inside], np.float32)
 
     def __call__(self, frame: np.ndarray) -> np.ndarray:
         """The whole picture with this frame in it."""
         how = cv2.INTER_AREA if self.size < len(frame) else cv2.INTER_CUBIC
         square = cv2.resize(frame, (self.size, self.size), interpolation=how)
-        over = np.ascontiguousarray(square[self.inside])
+        over, under = (np.ascontiguousarray(x) for x in (square[self.inside], self.picture[self.place]))
         result = self.picture.copy()
-        result[self.rows, self.columns] = cv2.blendLinear(over, self.under, self.weight, 1 - self.weight)
+        result[self.place] = cv2.blendLinear(over, under, self.weight, 1 - self.weight)
         return result
 
 
-def fade(span: slice, length: int, reach: float) -> np.ndarray:
-    """Weights of the pixels of `span` on a line of `length`: 1 in the middle, smoothly to 0 at ends within the line."""
-    at = np.arange(span.start, span.stop) + 0.5
-    nearest = np.full(at.shape, np.inf)
-    if span.start > 0:
-        nearest = at - span.start
-    if span.stop < length:
-        nearest = np.minimum(nearest, span.stop - at)
-    t = np.clip(nearest / max(reach, 1.0), 0.0, 1.0)
+def fade(start: int, size: int, length: int) -> np.ndarray:
+    """Weights of `size` pixels on a line of `length`: 1 in the middle, smoothly to 0 at ends within the line."""
+    at = np.arange(size) + 0.5
+    first = at if start > 0 else np.full(size, np.inf)
+    last = size - at if start + size < length else np.full(size, np.inf)
+    t = np.clip(np.minimum(first, last) / max(FEATHER * size, 1.0), 0.0, 1.0)
     return t * t * (3 - 2 * t)
 
 
@@ -257,23 +235,16 @@ def draw_crop(picture: np.ndarray, crop: Crop) -> np.ndarray:
 
 def draw_boxes(picture: np.ndarray, crop: Crop) -> np.ndarray:
     """The picture and all of its square in a panel of PANEL pixels: faces yellow and numbered, the square green."""
-    height, width = picture.shape[:2]
-    x, y, size = crop.square
-    left, top = min(0, x), min(0, y)
-    scale = (PANEL - 1) / max(max(width, x + size) - left, max(height, y + size) - top)
-    panel = np.full((PANEL, PANEL, 3), GREY, np.uint8)
-    shape = max(1, round(width * scale)), max(1, round(height * scale))
-    across, down = round(-left * scale), round(-top * scale)
-    small = cv2.resize(picture, shape, interpolation=cv2.INTER_AREA)[: PANEL - down, : PANEL - across]
-    panel[down : down + small.shape[0], across : across + small.shape[1]] = small
-
-    def at(x: float, y: float) -> tuple[int, int]:
-        return round((x - left) * scale), round((y - top) * scale)
-
-    for number, box in enumerate(crop.faces, 1):
-        corner = at(box.x, box.y)
-        cv2.rectangle(panel, corner, at(box.x + box.width, box.y + box.height), YELLOW, 2)
+    (height, width), (x, y, size) = picture.shape[:2], crop.square
+    left, top = max(0, -x), max(0, -y)
+    side = max(left + max(width, x + size), top + max(height, y + size))
+    border = top, side - top - height, left, side - left - width
+    panel = cv2.copyMakeBorder(picture, *border, cv2.BORDER_CONSTANT, value=GREY)
+    panel, scale = cv2.resize(panel, (PANEL, PANEL), interpolation=cv2.INTER_AREA), (PANEL - 1) / side
+    boxes = [(box, str(number), YELLOW) for number, box in enumerate(crop.faces, 1)]
+    for box, name, colour in [*boxes, (Box(x, y, size, size), "", GREEN)]:
+        corner = round((left + box.x) * scale), round((top + box.y) * scale)
+        cv2.rectangle(panel, (*corner, round(box.width * scale), round(box.height * scale)), colour, 2)
         place = corner[0] + 4, corner[1] + 20
-        cv2.putText(panel, str(number), place, cv2.FONT_HERSHEY_SIMPLEX, 0.6, YELLOW, 2, cv2.LINE_AA)
-    cv2.rectangle(panel, at(x, y), at(x + size, y + size), GREEN, 2)
+        cv2.putText(panel, name, place, cv2.FONT_HERSHEY_SIMPLEX, 0.6, colour, 2, cv2.LINE_AA)
     return panel

@@ -1,33 +1,28 @@
-"""Data sets: their folders, the clips in them with their clay, and the cache, where any two frames are at hand at once.
-
-Clay, which masks are taught with, of NAME.mp4 lies beside it as NAME.clay.npz: one array `clay`, uint8 (T, 64, 64),
-a picture a frame, black where no face was found.
-"""
+"""Data sets: their folders, the clips in them, and the cache, where any two frames are at hand at once."""
 
 import hashlib
 import os
 import random
 import time
-import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
+from animask.clay import find_clay, read_clay
 from animask.config import CLAY_SIZE
 from animask.errors import AnimaskError, InputError
 from animask.files import replacing
 from animask.images import PICTURE_SUFFIXES, centre_square, crop_resize, read_image
+from animask.originals import VIDEO_SUFFIXES
 from animask.probing import list_pictures
 from animask.toons import clay, render, sample_identity, sample_pose
 from animask.video import read_frames
 
-NAMES = ("vox", "taichi", "bair")
 STRIP_SUFFIXES = {".png", ".jpg", ".jpeg"}
-VIDEO_SUFFIXES = {".mp4", ".gif", ".mov", ".avi", ".webm"}
 FRAMES_PER_CLIP = 64  # kept in the cache, spread over the clip: 12.8 MB a clip at 256²
 POSES_PER_TOON = 6
 TROUPE = 8  # toons in a row that strike the same poses
@@ -39,13 +34,9 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class CacheError(AnimaskError):
-    """The cache cannot be written: no clip is to blame."""
-
-
 @dataclass(frozen=True)
 class Clip:
-    """One item of a data set: a video, a folder of frames, or one strip of frames side by side. clay: of it, if any."""
+    """A video, a folder of frames, or a strip of frames side by side; and its clay, where masks are taught."""
 
     path: Path
     identity: str
@@ -67,30 +58,30 @@ def locate(name: str, data: Path | None) -> Path:
     raise InputError(f"The data set {name!r} was not found: looked for {looked}.", hint)
 
 
-def list_clips(root: Path, split: str, identities: str = "prefix", seed: int = 0) -> list[Clip]:
+def list_clips(root: Path, split: str, identities: str = "prefix") -> list[Clip]:
     """The clips of `split` ("train" or "test"), sorted by name.
 
-    root has the folders train and test, or one of them; with neither, a seeded tenth of the identities is the
+    root has the folders train and test, or one of them; with neither, a random tenth of the identities is the
     test split (of one identity, nothing is). identities: "prefix", the name up to the first #, or "file".
     Raises InputError if there is no clip.
     """
     divided = any((root / name).is_dir() for name in ("train", "test"))
     folder = root / split if divided else root
     paths = sorted(path for path in folder.iterdir() if is_clip(path)) if folder.is_dir() else []
-    clips = [Clip(x, x.name.split("#")[0] if identities == "prefix" else x.name, find_clay(x)) for x in paths]
+    clips = [Clip(x, x.name.split("#")[0] if identities == "prefix" else x.name) for x in paths]
     if not divided:
-        test = held_out_identities(clips, seed)
+        names = sorted({clip.identity for clip in clips})
+        random.Random(0).shuffle(names)
+        test = set(names[: max(1, len(names) // 10)]) if len(names) > 1 else set()
         clips = [clip for clip in clips if (clip.identity in test) == (split == "test")]
     if not clips:
         raise InputError(f"There are no clips in {folder}.", "Expected videos, folders of frames, or png/jpg strips.")
     return clips
 
 
-def held_out_identities(clips: list[Clip], seed: int) -> set[str]:
-    """A seeded tenth of the identities, at least one; none where there is only one."""
-    names = sorted({clip.identity for clip in clips})
-    random.Random(seed).shuffle(names)
-    return set(names[: max(1, len(names) // 10)]) if len(names) > 1 else set()
+def with_clay(clips: list[Clip]) -> list[Clip]:
+    """The clips that have clay, with it."""
+    return [replace(clip, clay=clay) for clip in clips if (clay := find_clay(clip.path))]
 
 
 def is_clip(path: Path) -> bool:
@@ -100,29 +91,6 @@ def is_clip(path: Path) -> bool:
     if path.is_dir():
         return any(item.suffix.lower() in PICTURE_SUFFIXES and item.name[0] != "." for item in path.iterdir())
     return path.suffix.lower() in VIDEO_SUFFIXES | STRIP_SUFFIXES
-
-
-def clay_path(path: Path) -> Path:
-    """Where the clay of a clip or a picture lies."""
-    return path.with_name(f"{path.name if path.is_dir() else path.stem}.clay.npz")
-
-
-def find_clay(path: Path) -> Path | None:
-    """The clay of a clip or a picture, if it is there."""
-    beside = clay_path(path)
-    return beside if beside.is_file() else None
-
-
-def read_clay(path: Path) -> np.ndarray:
-    """The clay of a file, uint8 (T, 64, 64); InputError for what is none."""
-    try:
-        with np.load(path) as file:
-            array = file["clay"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} holds no clay: {error}.", "Make it anew with `animask prepare`.") from error
-    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[1:] != (CLAY_SIZE, CLAY_SIZE):
-        raise InputError(f"{path} holds no clay, but {array.dtype} {array.shape}.")
-    return array
 
 
 def read_clip(path: Path, resolution: int) -> Iterator[np.ndarray]:
@@ -164,8 +132,7 @@ def thin(frames: Iterable[Item], limit: int) -> list[Item]:
 
 def pack(frames: list[np.ndarray], clays: list[np.ndarray]) -> np.ndarray:
     """Frames (R, R, 3) and their clay (64, 64), if any, as rows of one uint8 array, one row a frame."""
-    rows = [np.concatenate([x.ravel(), *(y.ravel() for y in clays[i : i + 1])]) for i, x in enumerate(frames)]
-    return np.stack(rows)
+    return np.concatenate([np.stack(x).reshape(len(x), -1) for x in (frames, clays) if x], axis=1)
 
 
 def cache_folder() -> Path:
@@ -179,8 +146,8 @@ def cached(clip: Clip, resolution: int, folder: Path) -> Path:
     """The cache file of a clip: FRAMES_PER_CLIP rows of `pack` at most; made if it is not there.
 
     Of a clip with clay, frames without a face are left out. The file's name depends on the clip's path, size, time of
-    change and clay and on the resolution, so a changed clip is decoded anew. Raises InputError or AnimaskError for a
-    clip that cannot be read or has fewer than two frames.
+    change and clay and on the resolution, so a changed clip is decoded anew. Raises InputError or OSError for a clip
+    that cannot be read or has fewer than two frames, AnimaskError where the cache cannot be written.
     """
     key = f"{clip.path.resolve()}|{stamp(clip.path)}|{clip.clay and stamp(clip.clay)}|{resolution}|{FRAMES_PER_CLIP}"
     path = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.npy"
@@ -215,14 +182,14 @@ def is_whole(path: Path) -> bool:
 
 
 def save_array(path: Path, array: np.ndarray) -> None:
-    """Write a .npy file, whole or not at all; CacheError where that fails, from its folder on."""
+    """Write a .npy file, whole or not at all; AnimaskError where that fails, from its folder on."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
             np.save(temporary, array)
     except (OSError, AnimaskError) as error:
         hint = "Make room, or set ANIMASK_CACHE to a folder that can be written."
-        raise CacheError(f"The cache {path.parent} cannot be written: {error}", hint) from error
+        raise AnimaskError(f"The cache {path.parent} cannot be written: {error}", hint) from error
 
 
 def fill_cache(clips: list[Clip], resolution: int, folder: Path, workers: int, report: Report) -> dict[str, list[Path]]:
@@ -231,18 +198,15 @@ def fill_cache(clips: list[Clip], resolution: int, folder: Path, workers: int, r
     A broken clip is reported once with its name and left out. Raises InputError if none is left.
     """
 
-    def attempt(clip: Clip) -> Path | AnimaskError | OSError:
+    def attempt(clip: Clip) -> Path | InputError | OSError:
         try:
             return cached(clip, resolution, folder)
-        except CacheError:
-            raise
-        except (AnimaskError, OSError) as error:
+        except (InputError, OSError) as error:
             return error
 
     found: dict[str, list[Path]] = {}
     broken, shown = 0, time.monotonic()
-    for number, result in enumerate(in_threads(attempt, clips, workers)):
-        clip = clips[number]
+    for number, (clip, result) in enumerate(zip(clips, in_threads(attempt, clips, workers), strict=True), 1):
         if isinstance(result, Path):
             found.setdefault(clip.identity, []).append(result)
         else:
@@ -250,7 +214,7 @@ def fill_cache(clips: list[Clip], resolution: int, folder: Path, workers: int, r
             report(f"skipped {clip.path.name}: {result}")
         if time.monotonic() - shown > REPORT_SECONDS:
             shown = time.monotonic()
-            report(f"{number + 1} of {len(clips)} clips are decoded")
+            report(f"{number} of {len(clips)} clips are decoded")
     if broken:
         report(f"{broken} of {len(clips)} clips could not be read and are left out")
     if not found:

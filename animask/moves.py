@@ -40,16 +40,15 @@ def move(x: Tensor, amount: Tensor, bend: Tensor, generator: Generator) -> Tenso
     """
     dx, dy, zoom, turn = uniform((4, len(x)), -1, 1, x, generator) * amount
     cos, sin = torch.cos(turn) / (1 + zoom), torch.sin(turn) / (1 + zoom)
-    theta = torch.stack((cos, -sin, 2 * dx, sin, cos, 2 * dy), dim=1).view(-1, 2, 3)
-    grid = functional.affine_grid(theta, list(x.shape), align_corners=False)
     points = uniform((len(x), 2, 4, 4), -BEND, BEND, x, generator) * bend.view(-1, 1, 1, 1)
-    return functional.grid_sample(x, grid + spread(points, x), padding_mode="reflection", align_corners=False)
+    return sample(x, (cos, -sin, 2 * dx, sin, cos, 2 * dy), points, "reflection")
 
 
-def spread(points: Tensor, like: Tensor) -> Tensor:
-    """Offsets (B, 2, 4, 4) to a smooth field (B, H, W, 2) for `grid_sample`."""
-    field = functional.interpolate(points, size=like.shape[2:], mode="bicubic", align_corners=True)
-    return field.permute(0, 2, 3, 1)
+def sample(x: Tensor, matrix: tuple[Tensor, ...], points: Tensor, borders: str) -> Tensor:
+    """Images at the places of an affine map, six numbers (B,) row by row, plus a smooth field through (B, 2, 4, 4)."""
+    grid = functional.affine_grid(torch.stack(matrix, dim=1).view(-1, 2, 3), list(x.shape), align_corners=False)
+    field = functional.interpolate(points, size=x.shape[2:], mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
+    return functional.grid_sample(x, grid + field, padding_mode=borders, align_corners=False)
 
 
 def centre(mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -61,15 +60,11 @@ def centre(mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def smooth_warp(mask: Tensor, generator: Generator) -> Tensor:
     """A mask (B, 1, S, S) as of a person of another build: stretched about its centre of mass, and bent smoothly."""
-    b = len(mask)
     x, y, _ = centre(mask)
-    sx, sy = (1 + uniform((b,), -s, s, mask, generator) for s in STRETCH)
+    sx, sy = (1 + uniform((len(mask),), -s, s, mask, generator) for s in STRETCH)
     zero = torch.zeros_like(x)
-    theta = torch.stack((sx, zero, x * (1 - sx), zero, sy, y * (1 - sy)), dim=1).view(-1, 2, 3)
-    grid = functional.affine_grid(theta, list(mask.shape), align_corners=False)
-    wave = torch.randn((b, 2, 4, 4), device=mask.device, generator=generator) * WAVE
-    moved = functional.grid_sample(mask, grid + spread(wave, mask), padding_mode="border", align_corners=False)
-    return moved.clamp(0, 1)
+    wave = torch.randn((len(mask), 2, 4, 4), device=mask.device, generator=generator) * WAVE
+    return sample(mask, (sx, zero, x * (1 - sx), zero, sy, y * (1 - sy)), wave, "border").clamp(0, 1)
 
 
 def face(mask: Tensor) -> Tensor:
@@ -89,10 +84,8 @@ def borrow_outline(own: Tensor, other: Tensor, generator: Generator) -> Tensor:
     k = (mass_lent / mass).sqrt() * (1 + uniform((len(own),), -0.1, 0.1, own, generator))
     dx, dy = uniform((2, len(own)), -0.06, 0.06, own, generator)
     zero = torch.zeros_like(k)
-    theta = torch.stack((k, zero, x_lent - k * (x + dx), zero, k, y_lent - k * (y + dy)), dim=1).view(-1, 2, 3)
-    grid = functional.affine_grid(theta, list(own.shape), align_corners=False)
-    outline = torch.where(lent > 0.5, BODY, other)
-    outline = functional.grid_sample(outline, grid, padding_mode="border", align_corners=False)
+    matrix = (k, zero, x_lent - k * (x + dx), zero, k, y_lent - k * (y + dy))
+    outline = sample(torch.where(lent > 0.5, BODY, other), matrix, own.new_zeros((len(own), 2, 4, 4)), "border")
     soft = functional.avg_pool2d(mine, 3, 1, 1)
     shown = torch.minimum(mass, mass_lent) > SMALLEST * own[0].numel()
     return torch.where(shown.view(-1, 1, 1, 1), soft * own + (1 - soft) * outline, own)

@@ -4,7 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from animask.errors import InputError
 from animask.images import MAX_PIXELS, PICTURE_SUFFIXES, is_animated
@@ -12,7 +12,7 @@ from animask.probing import choose_stream, open_video
 
 # What these files promise they must keep: a broken one is named. Of others, videos are told by what is in them.
 VIDEO_SUFFIXES = {".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".gif", ".mpg", ".ts", ".mts", ".flv", ".wmv"}
-REASONS = {"video": "a video", "picture": "a still picture", "neither": "no video or picture"}
+VIDEO, PICTURE, NEITHER = "a video", "a still picture", "no video or picture"  # what files are
 MAX_NAME_BYTES = 100  # of an identity and of a name; a clip's file name has both, and at most 255 bytes
 
 
@@ -67,39 +67,37 @@ def walk(folder: Path, without: Path, stills: bool, left_out: Counter[str]) -> I
         here = Path(name)
         folders[:] = sorted(item for item in folders if item[0] != "." and (here / item).resolve() != without)
         kinds = {here / item: find_kind(here / item) for item in sorted(files) if item[0] != "."}
-        wanted = [path for path, kind in kinds.items() if kind == ("picture" if stills else "video")]
+        wanted = [path for path, kind in kinds.items() if kind == (PICTURE if stills else VIDEO)]
         others = Counter(kinds[path] for path in kinds.keys() - wanted)
-        if not stills and not wanted and others["picture"] > 1:
+        if not stills and not wanted and others[PICTURE] > 1:
             wanted = [here]
-            del others["picture"]
-        left_out.update({REASONS[kind]: count for kind, count in others.items()})
+            del others[PICTURE]
+        left_out.update(others)
         yield from wanted
 
 
-def find_kind(path: Path) -> Literal["video", "picture", "neither"]:
+def find_kind(path: Path) -> str:
     """What a file is, by what is in it; a broken one by its name."""
-    moves = is_animated(path)
-    if moves is not None:
-        return "video" if moves else "picture"
-    if path.suffix.lower() in VIDEO_SUFFIXES | PICTURE_SUFFIXES:
-        return "video" if path.suffix.lower() in VIDEO_SUFFIXES else "picture"
+    moves, suffix = is_animated(path), path.suffix.lower()
+    if moves or (moves is None and suffix in VIDEO_SUFFIXES):
+        return VIDEO
+    if moves is False or suffix in PICTURE_SUFFIXES:
+        return PICTURE
     try:
         with open_video(path, MAX_PIXELS) as container:
-            return "video" if choose_stream(container.streams.video) else "neither"
+            return VIDEO if choose_stream(container.streams.video) else NEITHER
     except InputError:
-        return "neither"
+        return NEITHER
 
 
 def name_original(path: Path, base: Path) -> Original:
     """Identity and name from the path below the input folder: identity/anything/below.mp4."""
-    own = path.name if path.is_dir() else path.stem
-    parts = [*path.parent.relative_to(base).parts, own] if path != base else [path.resolve().name]
-    label = path.relative_to(base).as_posix() if path != base else parts[0]
-    if len(parts) == 1:
-        identity, mark, rest = parts[0].partition("#")
-        parts = [identity, rest] if mark and identity and rest else parts
-    identity, *rest_of = (part.replace("#", "-") for part in parts)
-    return Original(path, label, shorten(identity), shorten("-".join(rest_of) or identity))
+    below = Path(path.resolve().name) if path == base else path.relative_to(base)
+    parts = (below if path.is_dir() else below.with_suffix("")).parts
+    if len(parts) == 1 and all(halves := parts[0].split("#", 1)):
+        parts = tuple(halves)
+    identity, *rest = (part.replace("#", "-") for part in parts)
+    return Original(path, below.as_posix(), shorten(identity), shorten("-".join(rest) or identity))
 
 
 def shorten(name: str) -> str:

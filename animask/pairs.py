@@ -4,10 +4,10 @@ Every sample is a pure function of `(seed, number)`, so a run resumes at any num
 the samples that it would have seen without the stop. What moves and flips them is drawn by the training step.
 """
 
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections import defaultdict
+from dataclasses import dataclass
 from functools import lru_cache
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 
+from animask.clay import find_clay, read_clay
 from animask.config import CLAY_SIZE, ModelConfig, TrainConfig
 from animask.datasets import (
     STRIP_SUFFIXES,
@@ -26,12 +27,11 @@ from animask.datasets import (
     Report,
     cache_folder,
     fill_cache,
-    find_clay,
     list_clips,
     locate,
     pack,
-    read_clay,
     toon_pool,
+    with_clay,
 )
 from animask.errors import InputError
 from animask.images import centre_square, crop_resize, read_image
@@ -69,46 +69,45 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Pairs(Dataset):
-    """Sample number n to a Sample; see TrainConfig.
+    """Sample number n to a Sample, as the settings say.
 
     clips: cache files by identity. pictures: rows of `pack`, made to move later. pool: cache files of toons.
-    clay: whether all rows have clay. toons, stills: shares of the samples. far: see FAR.
     """
 
     resolution: int
+    config: TrainConfig
     clips: dict[str, list[Path]]
     pictures: tuple[np.ndarray, ...] = ()
     pool: tuple[Path, ...] = ()
-    clay: bool = False
-    repeats: int = 1
-    toons: float = 0.0
-    stills: float = 0.0
-    far: float = 0.0
-    seed: int = 0
+
+    @property
+    def clay(self) -> bool:
+        """Whether all rows have clay."""
+        return self.config.masks == "taught"
 
     def __len__(self) -> int:
         """Samples of an epoch: every identity once × repeats."""
-        return max(1, len(self.clips)) * self.repeats
+        return max(1, len(self.clips)) * self.config.repeats
 
     def __getitem__(self, number: int) -> Sample:
-        rng = np.random.default_rng((self.seed, number))
+        rng = np.random.default_rng((self.config.seed, number))
         kind = rng.random()
-        if kind < self.stills:
+        if kind < self.config.stills:
             row = self.pictures[rng.integers(len(self.pictures))]
             return Sample(STILL, (row, row))
-        if kind < self.stills + self.toons or not self.clips:
+        if kind < self.config.stills + self.config.toons or not self.clips:
             return self.toon(rng)
         return self.clip(rng, number)
 
     def clip(self, rng: np.random.Generator, number: int) -> Sample:
         """Two frames of one random clip of an identity; every identity has its turn in an epoch."""
         epoch, place = divmod(number, len(self))
-        identity = list(self.clips)[order(self.seed, epoch, len(self))[place] % len(self.clips)]
+        identity = list(self.clips)[order(self.config.seed, epoch, len(self))[place] % len(self.clips)]
         files = self.clips[identity]
         rows = np.load(files[rng.integers(len(files))], mmap_mode="r")
         first = int(rng.integers(len(rows)))
         apart = np.abs(np.arange(len(rows)) - first)
-        second = int(rng.choice(np.flatnonzero(apart >= max(1, self.far * (len(rows) - 1)))))
+        second = int(rng.choice(np.flatnonzero(apart >= max(1, FAR * self.clay * (len(rows) - 1)))))
         return Sample(CLIP, (rows[first], rows[second]))
 
     def toon(self, rng: np.random.Generator) -> Sample:
@@ -127,19 +126,6 @@ class Pairs(Dataset):
 def order(seed: int, epoch: int, count: int) -> np.ndarray:
     """The order of the samples of one epoch: a permutation of range(count)."""
     return np.random.default_rng((seed, epoch, 1)).permutation(count)
-
-
-class Numbers(Sampler[int]):
-    """Sample numbers of one rank: rank, rank + world, ... from `start` (of all ranks) on, without end."""
-
-    def __init__(self, start: int, rank: int = 0, world: int = 1) -> None:
-        self.start, self.rank, self.world = start, rank, world
-
-    def __iter__(self) -> Iterator[int]:
-        number = self.start + self.rank
-        while True:
-            yield number
-            number += self.world
 
 
 def collate(samples: list[Sample], resolution: int, clay: bool) -> Batch:
@@ -190,13 +176,7 @@ def shift(frames: Tensor, clay: Tensor, kinds: Tensor, generator: torch.Generato
 
 def resize(clay: Tensor, size: int) -> Tensor:
     """Clay (N, 1, S, S) at another size: averaged down, or enlarged linearly."""
-    if clay.shape[3] == size:
-        return clay
-    if not len(clay):
-        return clay.new_empty((0, 1, size, size))
-    if clay.shape[3] > size:
-        return functional.interpolate(clay, size=size, mode="area")
-    return functional.interpolate(clay, size=size, mode="bilinear", align_corners=False)
+    return functional.interpolate(clay, size=size, mode="bilinear" if size > clay.shape[3] else "area")
 
 
 def open_pairs(dataset: str, model: ModelConfig, config: TrainConfig, report: Report) -> tuple[Pairs, Pairs]:
@@ -210,26 +190,23 @@ def open_pairs(dataset: str, model: ModelConfig, config: TrainConfig, report: Re
     held_out: dict[str, list[Path]] = {}
     if dataset != "toons":
         root = locate(dataset, Path(config.data) if config.data else None)
-        listed = spread(choose(list_clips(root, "train", config.identities), taught))[: config.limit_videos]
+        listed = list_clips(root, "train", config.identities)
+        listed = spread(with_clay(listed) if taught else listed)[: config.limit_videos]
         report(f"{len(listed)} training clips in {root}; decoding what is not in the cache yet ({folder})")
         clips = fill_cache(listed, size, folder, config.workers, report)
-        held_out = held_out_clips(root, clips, config, size, folder, report)
+        try:
+            listed = spread(list_clips(root, "test", config.identities))[:HELD_OUT_CLIPS]
+            held_out = fill_cache(listed, size, folder, config.workers, report)
+        except InputError:
+            report("no test split that can be read: held-out figures are of training clips")
+            held_out = clips
     if config.toons:
         report(f"{config.toon_pool} toons; rendering those that are not in the cache yet ({folder})")
-    train = Pairs(
-        resolution=size,
-        clips=clips,
-        pictures=read_pictures(config.stills_dir, size, taught, report) if config.stills else (),
-        pool=toon_pool(TOON_IDENTITIES, config.toon_pool, size, folder, config.workers) if config.toons else (),
-        clay=taught,
-        repeats=config.repeats,
-        toons=config.toons,
-        stills=config.stills,
-        far=FAR if taught else 0.0,
-        seed=config.seed,
-    )
-    test = Pairs(size, held_out, seed=config.seed)
-    return train, test if held_out else replace(test, pool=toon_pool(0, TROUPE, size, folder, config.workers))
+    pictures = read_pictures(config.stills_dir, size, taught, report) if config.stills else ()
+    pool = toon_pool(TOON_IDENTITIES, config.toon_pool, size, folder, config.workers) if config.toons else ()
+    held_out_pool = () if held_out else toon_pool(0, TROUPE, size, folder, config.workers)
+    test = Pairs(size, TrainConfig(seed=config.seed), held_out, pool=held_out_pool)
+    return Pairs(size, config, clips, pictures, pool), test
 
 
 def has_clay(dataset: str, config: TrainConfig) -> bool:
@@ -237,34 +214,13 @@ def has_clay(dataset: str, config: TrainConfig) -> bool:
     if dataset == "toons":
         return True
     root = locate(dataset, Path(config.data) if config.data else None)
-    return any(clip.clay for clip in list_clips(root, "train", config.identities))
-
-
-def choose(clips: list[Clip], taught: bool) -> list[Clip]:
-    """The clips that have clay, or all of them without it."""
-    return [clip for clip in clips if clip.clay] if taught else [replace(clip, clay=None) for clip in clips]
+    return bool(with_clay(list_clips(root, "train", config.identities)))
 
 
 def spread(clips: list[Clip]) -> list[Clip]:
     """The first clip of every identity, then the second, and so on, so that any beginning holds many identities."""
-    seen: Counter[str] = Counter()
-    turns = []
-    for clip in clips:
-        turns.append(seen[clip.identity])
-        seen[clip.identity] += 1
-    return [clip for _, clip in sorted(zip(turns, clips, strict=True), key=lambda pair: pair[0])]
-
-
-def held_out_clips(
-    root: Path, found: dict[str, list[Path]], config: TrainConfig, size: int, folder: Path, report: Report
-) -> dict[str, list[Path]]:
-    """Clips of the test split for the previews; the training clips, and a word, if there is no test split."""
-    try:
-        clips = spread(choose(list_clips(root, "test", config.identities), taught=False))[:HELD_OUT_CLIPS]
-        return fill_cache(clips, size, folder, config.workers, report)
-    except InputError:
-        report("no test split that can be read: held-out figures are of training clips")
-        return found
+    turns: dict[str, count[int]] = defaultdict(count)
+    return sorted(clips, key=lambda clip: next(turns[clip.identity]))
 
 
 def read_pictures(folder: str, resolution: int, taught: bool, report: Report) -> tuple[np.ndarray, ...]:

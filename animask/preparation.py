@@ -8,23 +8,22 @@ import hashlib
 import json
 import os
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from fractions import Fraction
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from animask.config import CLAY_SIZE, ModelConfig
-from animask.crops import around, join_faces
+from animask.clay import clay_path, paint_clay, write_clay
+from animask.config import ModelConfig
+from animask.crops import around, enclose, follow
 from animask.errors import InputError
-from animask.faces import Box, find_faces, paint_clay
+from animask.faces import Box, find_boxes
 from animask.files import read_text, replacing
 from animask.images import centre_square, crop_resize, read_image, write_image
 from animask.originals import Original, list_originals
@@ -41,12 +40,12 @@ CRF = 12  # nearly without loss: what is learned from should not show the codec
 # Change from the first frame, at 64×64 pixels, of all but one value in 200. Measured, in levels of 256: a photograph as
 # a video 2, the stillest of 213 talking heads 26.
 LOOK_SIZE, MOVES = 64, 8.0
-SAVE_SECONDS = 2.0
+SAVE_EVERY = 20  # originals: what is not saved when a run is killed is done again
 MAX_SECONDS = 40  # of a clip; longer shots are divided
 UNREADABLE = "unreadable"
 OTHER_FOLDER = "Choose another folder for -o."
 
-Progress = Callable[[float, int, str], None]
+Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
@@ -98,15 +97,13 @@ class Record(NamedTuple):
     reason: str = ""
 
 
-@dataclass(frozen=True)
-class Job:
-    """One video or picture to prepare, until `stopped` is set; `report` is called with the fraction done."""
+class Job(NamedTuple):
+    """One video or picture to prepare, until `stopped` is set."""
 
     original: Original
     dataset: Path
     config: PrepareConfig
     stopped: threading.Event
-    report: Callable[[float], None]
 
 
 @dataclass(frozen=True)
@@ -135,23 +132,33 @@ def prepare(
 ) -> Summary:
     """Turn videos and folders of videos into `dataset`: train/ and test/ with square clips, and prepared.csv.
 
-    With the box `auto`, NAME.clay.npz lies beside NAME.mp4 (or NAME.png, a still) where a face was found: `clay`,
-    uint8 (T, 64, 64), of every frame, zero where it has none. workers: originals at the same time. progress: called
-    from any thread with how many are done (a fraction counts), of how many, and a line on one just finished, or an
-    empty one. A second run leaves alone what prepared.csv has, but for unreadable ones, and goes on. Raises InputError
-    for inputs without videos, a folder that is something else and other settings than before; AnimaskError where
-    nothing can be written.
+    With the box `auto`, the clay of each clip or still with a face lies beside it. workers: originals at the same time.
+    progress: called with how many are done, of how many, and a line on the one just finished. A second run leaves alone
+    what prepared.csv has, but for what was unreadable, and goes on. Raises InputError for inputs without videos, a
+    folder that is something else and other settings than before; AnimaskError where nothing can be written.
     """
     originals, left_out = list_originals(inputs, dataset, config.stills)
     open_dataset(dataset, config)
     rows = [row for row in read_records(dataset) if row.fps or not row.reason.startswith(UNREADABLE)]
-    done = {row.origin for row in rows}
-    todo = [original for original in originals if original.label not in done]
+    known = {row.origin for row in rows}
+    todo = [original for original in originals if original.label not in known]
     run(todo, dataset, config, workers, rows, progress)
     rows = assign_partitions(rows, config.test)
     write_records(dataset, rows)
     move_tests(dataset, rows)
-    return summarise(dataset, config, rows, left_out, (len(todo), len(originals) - len(todo)))
+    kept = [row for row in rows if row.file]
+    train, test = ({row.identity for row in kept if row.partition == half} for half in HALVES)
+    return Summary(
+        dataset=str(dataset),
+        clips=len(kept),
+        seconds=float(sum(row.end - row.start for row in kept) / config.fps),
+        train_identities=len(train),
+        test_identities=len(test),
+        dropped=dict(Counter(row.reason.split(":")[0] for row in rows if row.reason)),
+        left_out=left_out,
+        done=len(todo),
+        done_before=len(originals) - len(todo),
+    )
 
 
 # one video or picture
@@ -167,93 +174,89 @@ def prepare_one(job: Job) -> list[Record]:
         if job.config.stills:
             return [write_still(job, whole)]
         info = probe(job.original.path)
-        rows = plan_clips(job, whole, info)
+        return [row if row.reason else write_clip(job, row, info) for row in plan_clips(job, whole, info)]
     except InputError as error:
-        return [drop(whole, f"{UNREADABLE}: {error.message}")]
-    return [write_clip(job, row, info) if row.file else row for row in rows]
+        return [whole._replace(reason=f"{UNREADABLE}: {error.message}")]
 
 
 def write_still(job: Job, row: Record) -> Record:
-    """Write the square of a picture; its row, or that of one dropped."""
+    """Write the square of a picture, and its clay; its row, or that of one dropped."""
     config, picture = job.config, read_image(job.original.path)
-    found = [[face.box for face in find_faces(picture)]] if config.box == "auto" else []
-    row = plan_square(config, row, found, *picture.shape[:2])
-    if not row.reason:
-        row = row._replace(end=1, file=f"{job.original.key}.png")
-        still, path = crop_resize(picture, read_square(row.square), config.resolution), job.dataset / "train" / row.file
-        write_image(path, still)
-        write_clay(path, [paint_clay(still, CLAY_SIZE)] if config.box == "auto" else [])
-    return row
+    follows = config.box == "auto"
+    row = plan_square(config, row, [find_boxes(picture)] if follows else [], *picture.shape[:2])
+    if row.reason:
+        return row
+    path = job.dataset / "train" / f"{job.original.key}.png"
+    still = crop_resize(picture, read_square(row.square), config.resolution)
+    write_image(path, still)
+    write_clay(path, [paint_clay(still)] if follows else [])
+    return row._replace(end=1, file=path.name)
 
 
 def plan_clips(job: Job, whole: Record, info: VideoInfo) -> list[Record]:
     """Look at the whole video once: for its shots, and for faces where the square is to follow them."""
-    config, finder = job.config, CutFinder()
-    faces: dict[int, list[Box]] = {}
-    for number, frame in enumerate(watch(job, read_frames(info, fps=config.fps))):
+    config, finder, every = job.config, CutFinder(), max(1, round(job.config.fps / LOOKS))
+    faces: dict[int, tuple[Box, ...]] = {}
+    for number, frame in enumerate(until_stopped(job, read_frames(info, fps=config.fps))):
         finder.add(frame)
-        if number % max(1, round(config.fps / LOOKS)) == 0:
-            faces[number] = [face.box for face in find_faces(frame)] if config.box == "auto" else []
-            job.report(min(0.5, number / float(2 * info.duration * config.fps)))
+        if config.box == "auto" and number % every == 0:
+            faces[number] = find_boxes(frame)
+    whole = whole._replace(fps=str(config.fps))
     dissolves = list_dissolves(finder.mixed)
-    spans = [(*span, "dissolve") for span in dissolves]
-    spans += [(*span, "") for span in list_shots(finder.cuts, finder.count, round(MAX_SECONDS * config.fps), dissolves)]
-    rows, least = [], max(2, round(config.min_seconds * config.fps))  # a clip needs two to learn from
-    for start, end, reason in sorted(spans):
-        row = whole._replace(start=start, end=end, fps=str(config.fps), reason=reason)
-        if not reason and end - start < least:
-            row = drop(row, f"too short: {end - start} frames, fewer than {least}")
-        if not row.reason:
+    rows = [whole._replace(start=start, end=end, reason="dissolve") for start, end in dissolves]
+    least = max(2, round(config.min_seconds * config.fps))  # a clip needs two to learn from
+    for start, end in list_shots(finder.cuts, finder.count, round(MAX_SECONDS * config.fps), dissolves):
+        row = whole._replace(start=start, end=end)
+        if end - start < least:
+            rows.append(row._replace(reason=f"too short: {end - start} frames, fewer than {least}"))
+        else:
             found = [faces[number] for number in range(start, end) if number in faces]
-            row = plan_square(config, row, found, info.height, info.width)
-        rows.append(row if row.reason else row._replace(file=f"{job.original.key}#{start:06}#{end:06}.mp4"))
+            rows.append(plan_square(config, row, found, info.height, info.width))
     return rows
 
 
-def plan_square(config: PrepareConfig, row: Record, found: list[list[Box]], height: int, width: int) -> Record:
+def plan_square(config: PrepareConfig, row: Record, found: list[tuple[Box, ...]], height: int, width: int) -> Record:
     """The row with the square that the settings ask for, or with the reason why none will do.
 
     found: the faces of the frames that were looked at, of height × width pixels.
     """
     if config.box == "auto":
-        head, count = join_faces(found, height, width), sum(bool(boxes) for boxes in found)
-        if head is None or count < FACE_SHARE * len(found):
-            return drop(row, f"no face: in {len(found) - count} of {len(found)} frames")
-        x, y, side = head
+        count = sum(bool(boxes) for boxes in found)
+        if count < max(1, FACE_SHARE * len(found)):
+            return row._replace(reason=f"no face: in {len(found) - count} of {len(found)} frames")
+        x, y, side = enclose(follow(found)[0], height, width)
         if (min(x + side, width) - max(x, 0)) * (min(y + side, height) - max(y, 0)) < INSIDE * side**2:
-            return drop(row, "too close: the head is larger than the picture")
+            return row._replace(reason="too close: the head is larger than the picture")
     else:
         x, y, side = around(height, width) if config.box == "pad" else centre_square(height, width)
     smallest = config.min_size or config.resolution * 3 // 4
     if side < smallest:
-        return drop(row, f"too small: a square of {side} pixels, below {smallest}")
+        return row._replace(reason=f"too small: a square of {side} pixels, below {smallest}")
     return row._replace(square=f"{x},{y},{side}")
 
 
 def write_clip(job: Job, row: Record, info: VideoInfo) -> Record:
-    """Write the clip of a row, and its clay; its row, or that of a clip that could not be read or does not move."""
-    config, path, size = job.config, job.dataset / "train" / row.file, job.config.resolution
+    """Write the clip of a row, and its clay; its row, or that of one that cannot be read or does not move."""
+    config, size = job.config, job.config.resolution
+    path = job.dataset / "train" / f"{job.original.key}#{row.start:06}#{row.end:06}.mp4"
     frames = read_frames(info, fps=config.fps, first=row.start, stop=row.end, crop=read_square(row.square), size=size)
-    first, moved, clay = np.zeros(0), 0.0, []
+    small, clay = [], []
     try:
         with VideoWriter(path, config.fps, (size, size), crf=CRF) as writer:
-            for frame in watch(job, frames):
+            for frame in until_stopped(job, frames):
                 writer.write(frame)
-                small = cv2.resize(frame, (LOOK_SIZE, LOOK_SIZE), interpolation=cv2.INTER_AREA).astype(float)
-                first = first if first.size else small
-                moved = max(moved, float(np.quantile(np.abs(small - first), 0.995)))
-                clay += [paint_clay(frame, CLAY_SIZE)] if config.box == "auto" else []
-                job.report(0.5 + 0.5 * (row.start + writer.frames) / info.duration / float(config.fps))
+                small.append(cv2.resize(frame, (LOOK_SIZE, LOOK_SIZE), interpolation=cv2.INTER_AREA))
+                clay += [paint_clay(frame)] if config.box == "auto" else []
     except InputError as error:
-        return drop(row, f"{UNREADABLE}: {error.message}")
-    if moved < MOVES:
+        return row._replace(reason=f"{UNREADABLE}: {error.message}")
+    if max(np.quantile(cv2.absdiff(frame, small[0]), 0.995) for frame in small) < MOVES:
         path.unlink()
-        return drop(row, "still: nothing moves")
+        return row._replace(reason="still: nothing moves")
     write_clay(path, clay)
-    return row
+    return row._replace(file=path.name)
 
 
-def watch(job: Job, frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+def until_stopped(job: Job, frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     """The frames, until the run is stopped."""
     for frame in frames:
         if job.stopped.is_set():
@@ -261,27 +264,9 @@ def watch(job: Job, frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         yield frame
 
 
-def write_clay(path: Path, clay: list[np.ndarray | None]) -> None:
-    """Write the clay of a clip or still beside it, zeros for frames without, if there is any."""
-    if any(picture is not None for picture in clay):
-        none = np.zeros((CLAY_SIZE, CLAY_SIZE), np.uint8)
-        with replacing(clay_path(path)) as temporary:
-            np.savez_compressed(temporary, clay=np.stack([none if picture is None else picture for picture in clay]))
-
-
-def clay_path(path: Path) -> Path:
-    """Where the clay of a clip or still lies."""
-    return path.with_name(f"{path.stem}.clay.npz")
-
-
-def drop(row: Record, reason: str) -> Record:
-    """The row of what is not written."""
-    return row._replace(file="", reason=reason)
-
-
 def read_square(text: str) -> tuple[int, int, int]:
     """The square of a row's text x,y,size."""
-    x, y, size = (int(part) for part in text.split(","))
+    x, y, size = map(int, text.split(","))
     return x, y, size
 
 
@@ -292,23 +277,16 @@ def run(
     todo: list[Original], dataset: Path, config: PrepareConfig, workers: int, rows: list[Record], progress: Progress
 ) -> None:
     """Prepare the originals and add their rows to `rows` and to prepared.csv; ends all where one fails."""
-    shares, stopped, saved = {original.label: 0.0 for original in todo}, threading.Event(), time.monotonic()
-
-    def report(label: str, share: float, line: str = "") -> None:
-        shares[label] = share
-        progress(sum(shares.values()), len(shares), line)
-
+    stopped = threading.Event()
     with ThreadPoolExecutor(workers) as pool:
-        jobs = [Job(original, dataset, config, stopped, partial(report, original.label)) for original in todo]
-        futures = {pool.submit(prepare_one, job): job.original for job in jobs}
+        futures = {pool.submit(prepare_one, Job(original, dataset, config, stopped)): original for original in todo}
         try:
-            for future in as_completed(futures):
-                original, new = futures[future], future.result()
+            for done, future in enumerate(as_completed(futures), 1):
+                new = future.result()
                 rows += new
-                report(original.label, 1.0, describe(original, new))
-                if time.monotonic() - saved > SAVE_SECONDS:
+                progress(done, len(todo), describe(futures[future], new))
+                if done % SAVE_EVERY == 0:
                     write_records(dataset, rows)
-                    saved = time.monotonic()
         finally:
             stopped.set()
             pool.shutdown(cancel_futures=True)
@@ -334,8 +312,6 @@ def open_dataset(dataset: Path, config: PrepareConfig) -> None:
         raise InputError(f"{dataset} exists and was not made by `animask prepare`.", OTHER_FOLDER)
     for half in HALVES:
         (dataset / half).mkdir(parents=True, exist_ok=True)
-        for killed in (dataset / half).glob(".*"):  # what a run was writing when it was killed
-            killed.unlink(missing_ok=True)
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
@@ -382,18 +358,9 @@ def assign_partitions(rows: list[Record], share: float) -> list[Record]:
 
 def move_tests(dataset: Path, rows: list[Record]) -> None:
     """Put test clips, which are written with the others, into their folder; again, where a run was cut off."""
-    for written in (dataset / "train" / row.file for row in rows if row.partition == "test"):
-        for path in (clay_path(written), written):
-            if path.exists():
-                path.replace(dataset / "test" / path.name)
-
-
-def summarise(
-    dataset: Path, config: PrepareConfig, rows: list[Record], left_out: dict[str, int], done: tuple[int, int]
-) -> Summary:
-    """The summary of a data set's rows."""
-    kept = [row for row in rows if row.file]
-    train, test = ({row.identity for row in kept if row.partition == half} for half in HALVES)
-    seconds = float(sum(row.end - row.start for row in kept) / config.fps)
-    dropped = Counter(row.reason.split(":")[0] for row in rows if row.reason)
-    return Summary(str(dataset), len(kept), seconds, len(train), len(test), dict(dropped), left_out, *done)
+    for row in rows:
+        if row.partition == "test":
+            written = dataset / "train" / row.file
+            for path in (clay_path(written), written):
+                if path.exists():
+                    path.replace(dataset / "test" / path.name)

@@ -1,18 +1,18 @@
 """Shots: where one ends and the next begins, the fixed square of each in a driver, and what should be said of them."""
 
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import chain, pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from animask.crops import Crop, Square, crop_head
 from animask.errors import InputError, MissingError
-from animask.faces import Box, find_faces
+from animask.faces import Box, find_boxes
 from animask.images import Colour, crop_resize
 from animask.video import VideoInfo, read_frames
 
@@ -88,20 +88,16 @@ def list_dissolves(mixed: set[int]) -> list[tuple[int, int]]:
     found: list[tuple[int, int]] = []
     for number in sorted(mixed):
         is_same = bool(found) and number - found[-1][1] < SPANS[0]
-        found[-1:] = [(found[-1][0], number + 1)] if is_same else [*found[-1:], (number, number + 1)]
+        start = found.pop()[0] if is_same else number
+        found.append((start, number + 1))
     return found
 
 
-def list_shots(
-    cuts: list[int], count: int, longest: int, dissolves: list[tuple[int, int]] | None = None
-) -> list[tuple[int, int]]:
-    """Frames `start` to `end` (exclusive) of each shot; one longer than `longest` frames in equal parts.
-
-    The frames of `dissolves` are left out.
-    """
-    gone, shots = dissolves or [], []
-    for start, end in pairwise(sorted({0, count, *cuts, *chain(*gone)})):
-        if any(first <= start < stop for first, stop in gone):
+def list_shots(cuts: list[int], count: int, longest: int, dissolves: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Frames `start` to `end` (exclusive) of each shot between dissolves; one longer than `longest` in equal parts."""
+    shots = []
+    for start, end in pairwise(sorted({0, count, *cuts, *chain(*dissolves)})):
+        if any(first <= start < stop for first, stop in dissolves):
             continue
         parts = max(1, -(-(end - start) // longest))
         marks = np.linspace(start, end, parts + 1).round().astype(int).tolist()
@@ -159,49 +155,32 @@ class Shot:
     crop: Crop
 
 
-class Watch:
-    """Looks at frames as they pass: where shots begin and, every now and then and in each shot, what is to be seen.
+class Seen(NamedTuple):
+    """What was seen in a part: how many frames, which of them begin a new shot, and the faces of some, by number."""
 
-    look: what is kept of a frame. looks: that, by the number of the frame.
+    count: int
+    cuts: list[int]
+    looks: dict[int, tuple[Box, ...]]
+
+
+def watch(part: Part) -> Seen:
+    """Look at all of a part: for cuts and, every now and then and in each shot, for faces, in its pixels.
+
+    A video is read at SEEN pixels at most, in half the time. Of a dissolve or a fade the middle frame is the cut.
     """
-
-    def __init__(self, look: Callable[[np.ndarray], Any] | None, every: int) -> None:
-        self.finder, self.looks = CutFinder(), dict[int, Any]()
-        self.look, self.every, self.due = look, every, 0
-
-    def add(self, frame: np.ndarray) -> None:
-        """The next frame."""
-        number, known = self.finder.count, len(self.finder.cuts)
-        self.finder.add(frame)
-        if self.look and (number >= self.due or len(self.finder.cuts) > known):
-            self.looks[number] = self.look(frame)
-            self.due = number + self.every
-
-    def cuts(self) -> list[int]:
-        """The frames that begin a new shot: in a dissolve or a fade, the middle one."""
-        mixed = list_dissolves(self.finder.mixed)
-        sharp = [cut for cut in self.finder.cuts if not any(first <= cut <= stop for first, stop in mixed)]
-        return sorted(sharp + [(first + stop) // 2 for first, stop in mixed])
-
-    def shots(self) -> list[tuple[int, int, list[Any]]]:
-        """First frame, one past the last, and the looks of each shot."""
-        parts = pairwise([0, *self.cuts(), self.finder.count])
-        return [(a, b, [look for number, look in self.looks.items() if a <= number < b]) for a, b in parts]
-
-
-def find_boxes(frame: np.ndarray) -> tuple[Box, ...]:
-    """Where faces are in a frame, the largest first."""
-    return tuple(face.box for face in find_faces(frame))
-
-
-def watch(part: Part, look: Callable[[np.ndarray], Any]) -> Watch:
-    """Look at all of a part; at frames of a video of SEEN pixels at most, which takes half as long."""
-    info, found = part.info, Watch(look, part.look_frames)
+    info, finder, looks, due = part.info, CutFinder(), dict[int, tuple[Box, ...]](), 0
     scale = 1.0 if info.is_folder else min(1.0, SEEN / max(info.width, info.height))
     small = replace(info, width=max(1, round(info.width * scale)), height=max(1, round(info.height * scale)))
-    for frame in part._replace(info=small).read():
-        found.add(frame)
-    return found
+    for number, frame in enumerate(part._replace(info=small).read()):
+        known = len(finder.cuts)
+        finder.add(frame)
+        if number >= due or len(finder.cuts) > known:
+            larger = info.width / frame.shape[1]
+            looks[number] = tuple(Box(*(round(x * larger) for x in box)) for box in find_boxes(frame))
+            due = number + part.look_frames
+    mixed = list_dissolves(finder.mixed)
+    sharp = [cut for cut in finder.cuts if not any(first <= cut <= stop for first, stop in mixed)]
+    return Seen(finder.count, sorted(sharp + [(first + stop) // 2 for first, stop in mixed]), looks)
 
 
 def follow_head(part: Part, number: int, side: int) -> tuple[list[Shot], list[str]]:
@@ -210,50 +189,36 @@ def follow_head(part: Part, number: int, side: int) -> tuple[list[Shot], list[st
     number: which head, 1 for the largest. A shot without a face gets the square of the one before it. A clip of
     side × side pixels without a face stays whole. Raises MissingError for others, InputError for fewer faces.
     """
-    size = part.info.height, part.info.width
-
-    def look(frame: np.ndarray) -> tuple[Box, ...]:
-        """The faces, in pixels of the whole frame."""
-        return tuple(Box(*(round(x * part.info.width / frame.shape[1]) for x in box)) for box in find_boxes(frame))
-
-    seen = watch(part, look)
+    size, seen = (part.info.height, part.info.width), watch(part)
     most = max(len(boxes) for boxes in seen.looks.values())
     if not most and size != (side, side):
         hint = "Give --driver-crop centre, or --driver-crop X,Y,SIZE."
         raise MissingError(f"No face was found in {len(seen.looks)} sampled frames of {part.info.path}.", hint)
     if most and most < number:
         raise InputError(f"{part.info.path} has no face {number}.", f"At most {most} were found in a frame.")
-    crops = [crop_head(looks, number, *size) for _, _, looks in seen.shots()]
+    spans = list(pairwise([0, *seen.cuts, seen.count]))
+    looks = [{at: boxes for at, boxes in seen.looks.items() if first <= at < stop} for first, stop in spans]
+    crops = [crop_head(list(found.values()), number, *size) for found in looks]
     last = next((crop for crop in crops if crop), Crop((0, 0, side), "a crop already, without a face"))
-    shots = []
-    for (first, stop, _), crop in zip(seen.shots(), crops, strict=True):
+    shots, outside = [], []
+    for (first, stop), found, crop in zip(spans, looks, crops, strict=True):
         crop = crop or Crop(last.square, "no face: the square of another shot")
         is_alike = np.abs(np.subtract(crop.square, last.square)).max() <= ALIKE * last.square[2]
         last = replace(crop, square=last.square) if is_alike else crop  # so that nothing jumps in a fade
         shots.append(Shot(first, stop, last))
-    return shots, [*say_cuts(part, seen, "each shot has its own square"), *say_heads(part, seen, shots)]
+        outside += [at for at, boxes in found.items() if boxes and not any(lies_in(box, last.square) for box in boxes)]
+    faceless = [at for at, boxes in seen.looks.items() if not boxes]
+    said = [*say_looks(part, seen, faceless, "no face"), *say_looks(part, seen, outside, "the head leaves the square")]
+    return shots, [*say_cuts(part, seen.cuts), *said]
 
 
-def say_cuts(part: Part, seen: Watch, what: str) -> list[str]:
-    """The sentence on cuts."""
-    times = [f"{part.seconds(cut):.2f}" for cut in seen.cuts()]
-    shown = ", ".join(times[:MOST_TIMES]) + ", ..." * (len(times) > MOST_TIMES)
-    return [f"{part.info.path} is cut at {shown} s: {what}"] if times else []
+def say_cuts(part: Part, cuts: list[int]) -> list[str]:
+    """The sentence on cuts, if there are any."""
+    times = ", ".join(f"{part.seconds(cut):.2f}" for cut in cuts[:MOST_TIMES]) + ", ..." * (len(cuts) > MOST_TIMES)
+    return [f"{part.info.path} is cut at {times} s: each shot has its own square"] if cuts else []
 
 
-def say_heads(part: Part, seen: Watch, shots: list[Shot]) -> list[str]:
-    """The sentences on frames without a face and on a head outside the square."""
-    squares = {number: next(x.crop.square for x in shots if x.first <= number < x.stop) for number in seen.looks}
-    outside = [n for n, boxes in seen.looks.items() if boxes and not any(lies_in(box, squares[n]) for box in boxes)]
-    return [*say_faceless(part, seen), *say_looks(part, seen, outside, "the head leaves the square")]
-
-
-def say_faceless(part: Part, seen: Watch) -> list[str]:
-    """The sentence on looks in which no face was found."""
-    return say_looks(part, seen, [number for number, boxes in seen.looks.items() if not boxes], "no face")
-
-
-def say_looks(part: Part, seen: Watch, numbers: list[int], what: str) -> list[str]:
+def say_looks(part: Part, seen: Seen, numbers: list[int], what: str) -> list[str]:
     """The sentence on the looks of which something is to be said, if there are any."""
     if not numbers:
         return []

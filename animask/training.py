@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import partial
+from itertools import count
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -26,7 +27,7 @@ from animask.errors import AnimaskError, InputError
 from animask.found import Found
 from animask.losses import make_loss
 from animask.model import Animator
-from animask.pairs import Batch, Numbers, Pairs, collate, has_clay, open_pairs
+from animask.pairs import Batch, Pairs, collate, has_clay, open_pairs
 from animask.progress import (
     CONFIG,
     Cases,
@@ -249,7 +250,7 @@ def stream(trainer: Trainer, pairs: Pairs) -> Iterator[Batch]:
     loader = DataLoader(
         pairs,
         batch_size=config.batch,
-        sampler=Numbers(trainer.samples, ranks.rank, ranks.world),
+        sampler=count(trainer.samples + ranks.rank, ranks.world),
         collate_fn=partial(collate, resolution=pairs.resolution, clay=pairs.clay),
         num_workers=workers,
         pin_memory=ranks.device.type == "cuda",

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from animask.moves import borrow_outline, face, flip, move, smooth_warp
+from animask.moves import borrow_outline, flip, move, smooth_warp
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -53,15 +53,9 @@ def test_a_movement_stays_within_its_amount_and_none_leaves_the_image():
     moved = move(images, still + 0.1, still, seeded())
     offsets = torch.tensor([[abs(v - 32) for v in centre(x[None])] for x in moved])
     assert 5 < offsets.max() < 6.5 * 1.12
+    assert (move(images, still, still + 1, seeded()) - images).abs().amax((1, 2, 3)).min() > 0.1, "bent"
     flat = move(images * 0 + 0.3, still + 0.12, still + 1, seeded())
     assert torch.allclose(flat, torch.full_like(flat, 0.3), atol=1e-5), "no black borders"
-
-
-def test_a_bent_image_differs_from_a_moved_one():
-    x = torch.rand((1, 3, 8, 8), generator=seeded()).repeat_interleave(8, 2).repeat_interleave(8, 3)
-    none, one = torch.zeros(1), torch.ones(1)
-    plain, bent = move(x, none, none, seeded()), move(x, none, one, seeded())
-    assert 0.005 < (plain - bent).abs().mean() < 0.3
 
 
 def test_a_warped_mask_keeps_its_place_and_changes_its_form():
@@ -75,17 +69,10 @@ def test_a_warped_mask_keeps_its_place_and_changes_its_form():
     assert warped.max() <= 1
 
 
-def test_the_face_is_what_is_bright_with_its_holes_closed():
-    mask = disc(32, 32, 12) + disc(32, 32, 30, 0.3)
-    mask[..., 31:33, 28:30] = 0.0  # an eye
-    found = face(mask)
-    assert torch.equal(found, (disc(32, 32, 12) > 0).float())
-
-
 def test_a_borrowed_outline_has_the_own_face_and_the_others_hair():
     """Own: a face of radius 8 without hair. Other: a face of radius 16 within hair of radius 24."""
     own = disc(24, 32, 8, 0.8)
-    own[..., 30:32, 22:24] = 0.1  # what is only in the own face
+    own[..., 30:32, 22:24] = 0.1  # an eye, which is dark: a hole that belongs to the face
     other = torch.maximum(disc(40, 32, 24, 0.33), disc(40, 32, 16, 0.7))
     found = borrow_outline(own, other, seeded())
     inside = disc(24, 32, 6) > 0
@@ -96,9 +83,7 @@ def test_a_borrowed_outline_has_the_own_face_and_the_others_hair():
     assert torch.equal(borrow_outline(own, other * 0.4, seeded()), own), "of a mask without a face nothing is lent"
 
 
-@pytest.mark.parametrize(
-    "function", [lambda x, g: smooth_warp(x, g), lambda x, g: move(x, x[:, 0, 0, 0], x[:, 0, 0, 0], g)]
-)
+@pytest.mark.parametrize("function", [smooth_warp, lambda x, g: move(x, x[:, 0, 0, 0], x[:, 0, 0, 0], g)])
 def test_draws_follow_the_generator(function):
     x = torch.rand((2, 1, 32, 32), generator=seeded(9))
     assert torch.equal(function(x, seeded(1)), function(x, seeded(1)))

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from animask import datasets, pairs
+from animask import pairs
+from animask.clay import clay_path
 from animask.config import MODEL_PRESETS, TrainConfig
-from animask.datasets import TROUPE, Clip, clay_path, pack, save_array
+from animask.datasets import TOON_IDENTITIES, TROUPE, Clip, pack, save_array
 from animask.errors import InputError
 from animask.images import write_image
-from animask.pairs import CLIP, STILL, TOON, Batch, Numbers, Pairs, Sample, collate, shake, spread
+from animask.pairs import CLIP, STILL, TOON, Batch, Pairs, Sample, collate, shake, spread
 
 SIDE = 8
 TINY = MODEL_PRESETS["tiny"]
@@ -51,7 +52,7 @@ def pool(tmp_path: Path) -> tuple[Path, ...]:
 
 
 def test_every_identity_has_its_turn_as_often_as_it_repeats(numbered):
-    stream = Pairs(SIDE, numbered, repeats=5)
+    stream = Pairs(SIDE, TrainConfig(repeats=5), numbered)
     assert len(stream) == 15
     epochs = [[places(stream[number])[0][0] // 2 for number in range(15 * e, 15 * e + 15)] for e in range(3)]
     assert [Counter(epoch) for epoch in epochs] == [Counter({0: 5, 1: 5, 2: 5})] * 3
@@ -59,29 +60,24 @@ def test_every_identity_has_its_turn_as_often_as_it_repeats(numbered):
     assert {places(stream[number])[0][0] for number in range(60)} == set(range(6)), "any clip of an identity"
 
 
-@pytest.mark.parametrize(("far", "least"), [(0.0, 1), (0.25, 2), (0.5, 4)])
-def test_a_pair_is_two_frames_of_one_clip_which_are_apart(far, least, numbered):
-    stream = Pairs(SIDE, numbered, far=far)
+@pytest.mark.parametrize(("masks", "least"), [("found", 1), ("taught", 2)])
+def test_a_pair_is_two_frames_of_one_clip_which_are_apart(masks, least, numbered):
+    """Where masks are taught, by a quarter of the clip: of nine frames, by two."""
+    stream = Pairs(SIDE, TrainConfig(masks=masks), numbered)
     drawn = [places(stream[number]) for number in range(200)]
     assert all(s[0] == d[0] for s, d in drawn)
     assert min(abs(s[1] - d[1]) for s, d in drawn) == least
     assert {s[1] for s, _ in drawn} == set(range(9))
 
 
-@pytest.mark.parametrize("count", [2, 3, 4])
-def test_short_clips_have_frames_that_are_far_enough(count, tmp_path):
-    stream = Pairs(SIDE, {"x": [keep(tmp_path / "x.npy", rows(1, count))]}, far=0.5)
-    assert all(len(stream[number].rows) == 2 for number in range(20))
-
-
 def test_a_sample_is_a_function_of_seed_and_number(numbered, pool):
-    streams = [Pairs(SIDE, numbered, pool=pool, clay=True, toons=0.5, seed=seed) for seed in (3, 3, 4)]
+    streams = [Pairs(SIDE, TrainConfig(masks="taught", toons=0.5, seed=k), numbered, pool=pool) for k in (3, 3, 4)]
     drawn = [[places(stream[number]) for number in (5, 0, 7, 123456789)] for stream in streams]
     assert drawn[0] == drawn[1] != drawn[2]
 
 
 def test_shares_of_toons_and_stills(numbered, pool):
-    stream = Pairs(SIDE, numbered, tuple(rows(200, 1)), pool, toons=0.5, stills=0.2)
+    stream = Pairs(SIDE, TrainConfig(toons=0.5, stills=0.2), numbered, tuple(rows(200, 1)), pool)
     samples = [stream[number] for number in range(400)]
     kinds = Counter(sample.kind for sample in samples)
     assert abs(kinds[TOON] - 200) < 40
@@ -90,26 +86,17 @@ def test_shares_of_toons_and_stills(numbered, pool):
 
 
 def test_another_of_the_troupe_is_in_the_pose_of_the_target(pool):
-    stream = Pairs(SIDE, {}, pool=pool, clay=True)
+    stream = Pairs(SIDE, TrainConfig(masks="taught"), {}, pool=pool)
     drawn = [places(stream[number]) for number in range(300)]
     for s, d, other in drawn:
         assert s[0] == d[0] != other[0]
         assert s[1] != d[1] == other[1]
         assert (s[0] - 100) // TROUPE == (other[0] - 100) // TROUPE
     assert {other[0] for *_, other in drawn} == set(range(100, 100 + 2 * TROUPE))
-    assert len(Pairs(SIDE, {}, pool=pool)[0].rows) == 2, "where masks are found, nothing needs it"
+    assert len(Pairs(SIDE, TrainConfig(), {}, pool=pool)[0].rows) == 2, "where masks are found, nothing needs it"
 
 
 # batches
-
-
-def test_numbers_are_shared_out_and_resume():
-    def first(count: int, *arguments: int) -> list[int]:
-        return [number for number, _ in zip(Numbers(*arguments), range(count), strict=False)]
-
-    assert first(5, 0) == [0, 1, 2, 3, 4]
-    assert first(3, 8, 0, 2) == [8, 10, 12]
-    assert first(3, 8, 1, 2) == [9, 11, 13]
 
 
 def test_toons_come_first_in_a_batch_with_their_others_and_all_clay():
@@ -124,11 +111,13 @@ def test_toons_come_first_in_a_batch_with_their_others_and_all_clay():
     assert collate(samples[:1], SIDE, clay=True).other.shape == (0, 3, SIDE, SIDE)
 
 
-def test_found_masks_need_no_clay_whether_it_is_there_or_not():
+def test_found_masks_need_no_clay_and_the_papers_step_leaves_frames_as_they_are():
     samples = [Sample(CLIP, tuple(rows(1, 2, clay=False))), Sample(TOON, tuple(rows(2, 2)))]
     batch = collate(samples, SIDE, clay=False)
     assert batch.s[:, 0, 0, 0].tolist() == [2, 1]
     assert [len(x) for x in batch[3:]] == [0, 0, 0, 0]
+    found = step(batch)
+    assert torch.equal(found.s, batch.s / 255) and torch.equal(found.target, batch.target / 255)
 
 
 def noise(kind: int, count: int, clay: bool) -> Batch:
@@ -144,33 +133,26 @@ def step(batch: Batch, seed: int = 0, **changes) -> Batch:
     return shake(batch, TrainConfig(**changes), 32, torch.Generator().manual_seed(seed))
 
 
-def test_the_papers_step_leaves_frames_as_they_are():
-    batch = noise(CLIP, 4, clay=False)
-    found = step(batch)
-    assert torch.equal(found.s, batch.s / 255)
-    assert torch.equal(found.target, batch.target / 255)
-
-
 @pytest.mark.parametrize(
-    ("kind", "clay", "share"), [(STILL, True, 1.0), (STILL, False, 1.0), (CLIP, True, 0.7), (TOON, True, 0)]
+    ("kind", "clay", "flips", "share"),
+    [
+        (STILL, True, "none", 1.0),
+        (STILL, False, "none", 1.0),
+        (CLIP, True, "none", 0.7),
+        (TOON, True, "none", 0),
+        (TOON, True, "mirror", 0.5),
+    ],
 )
-def test_pictures_and_clips_are_moved_with_their_clay_and_toons_are_not(kind, clay, share):
+def test_pictures_and_clips_are_moved_and_all_are_flipped_with_their_clay(kind, clay, flips, share):
     batch = noise(kind, 60, clay)
-    found = step(batch, stills=0.5)
+    found = step(batch, stills=0.5, flips=flips)
     moved = [(a - b).abs().mean() > 0.02 for a, b in zip(found.s, batch.s / 255, strict=True)]
     assert np.mean(moved) == pytest.approx(share, abs=0.15)
     apart = [(a - b).abs().mean() > 0.02 for a, b in zip(found.s, found.target, strict=True)]
-    assert np.mean(apart) >= share, "two draws"
+    assert np.mean(apart) >= share * (kind != TOON), "two draws"
     if clay:
         red = torch.nn.functional.interpolate(found.s[:, :1], size=32, mode="area")
         assert (red - found.clay_s).abs().mean() < 0.03
-
-
-def test_a_mirrored_sample_has_mirrored_clay():
-    found = step(noise(TOON, 20, clay=True), flips="mirror")
-    red = torch.nn.functional.interpolate(found.s[:, :1], size=32, mode="area")
-    assert (red - found.clay_s).abs().mean() < 0.01
-    assert not torch.allclose(found.s, noise(TOON, 20, clay=True).s / 255)
 
 
 # opening
@@ -192,11 +174,16 @@ def test_settings_reach_the_stream(dataset):
     config = TrainConfig(data=str(dataset), repeats=4, seed=5, limit_videos=3)
     words: list[str] = []
     train, test = pairs.open_pairs("vox", TINY, config, words.append)
-    assert (len(train), train.seed, train.far, train.clay) == (8, 5, 0.0, False)
+    assert (len(train), train.config, train.clay) == (8, config, False)
     assert {name: len(files) for name, files in train.clips.items()} == {"a": 2, "b": 1}
     assert list(test.clips) == ["c"]
     assert words[0].startswith(f"3 training clips in {dataset}")
     assert len(test[0].rows[0]) == 64 * 64 * 3
+    (dataset / "test/c#1.png").unlink()
+    train, test = pairs.open_pairs("vox", TINY, config, words.append)
+    assert test.clips == train.clips and words[-1].startswith("no test split")
+    listed = [Clip(Path(name), name[0]) for name in ("a1", "a2", "a3", "b1", "c1", "c2")]
+    assert [clip.path.name for clip in spread(listed)] == ["a1", "b1", "c1", "a2", "c2", "a3"], "for limit_videos"
 
 
 def test_taught_masks_take_what_has_clay(dataset):
@@ -212,27 +199,10 @@ def test_taught_masks_take_what_has_clay(dataset):
 
 def test_toons_are_of_the_training_range_and_held_out_ones_are_not(tmp_path, monkeypatch):
     monkeypatch.setenv("ANIMASK_CACHE", str(tmp_path))
-    seen: list[int] = []
-    monkeypatch.setattr(datasets, "sample_identity", lambda seed: seen.append(seed))
-    monkeypatch.setattr(datasets, "render", lambda who, pose, size: np.zeros((size, size, 3), np.uint8))
-    monkeypatch.setattr(datasets, "clay", lambda who, pose, size: np.zeros((size, size), np.uint8))
     train, test = pairs.open_pairs("toons", TINY, TrainConfig(toons=1.0, toon_pool=9, repeats=7), lambda _: None)
-    assert (len(train), len(train.pool), len(test.pool)) == (7, 2 * TROUPE, TROUPE)
-    limit = datasets.TOON_IDENTITIES
-    assert sorted(seen) == [*range(TROUPE), *range(limit, limit + 2 * TROUPE)]
-
-
-def test_without_a_test_split_the_figures_are_of_training_clips(dataset):
-    (dataset / "test/c#1.png").unlink()
-    words: list[str] = []
-    train, test = pairs.open_pairs("vox", TINY, TrainConfig(data=str(dataset)), words.append)
-    assert test.clips == train.clips
-    assert words[-1].startswith("no test split")
-
-
-def test_first_clips_are_of_different_identities():
-    listed = [Clip(Path(name), name[0]) for name in ("a1", "a2", "a3", "b1", "c1", "c2")]
-    assert [clip.path.name for clip in spread(listed)] == ["a1", "b1", "c1", "a2", "c2", "a3"]
+    numbers = [[int(path.name.split("-")[1]) for path in stream.pool] for stream in (train, test)]
+    assert (len(train), numbers[1]) == (7, list(range(TROUPE)))
+    assert numbers[0] == list(range(TOON_IDENTITIES, TOON_IDENTITIES + 2 * TROUPE))
 
 
 def test_pictures_are_read_with_their_clay_and_broken_ones_named(tmp_path):

@@ -72,7 +72,7 @@ def cases(tmp_path: Path) -> progress.Cases:
     for identity in range(3):
         save_array(tmp_path / f"{identity}.npy", pack([frame(identity, turn) for turn in range(4)], []))
         clips[str(identity)] = [tmp_path / f"{identity}.npy"]
-    return hold_out(Pairs(SIDE, clips))
+    return hold_out(Pairs(SIDE, TrainConfig(), clips))
 
 
 def test_held_out_figures_by_hand(cases):

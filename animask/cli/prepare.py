@@ -63,10 +63,9 @@ def prepare(
     try:
         with progress_bar("preparing", "videos", quiet) as show:
 
-            def progress(done: float, total: int, line: str) -> None:
+            def progress(done: int, total: int, line: str) -> None:
                 if show:
-                    show(round(done, 2), total)
-                if show and line:
+                    show(done, total)
                     say(line)
 
             summary = preparation.prepare(inputs, output, config, workers or os.cpu_count() or 1, progress)
