@@ -12,7 +12,7 @@ import pytest
 from conftest import FPS, FRAMES
 
 from animask.animation import Session, Settings, animate_file, preview_crops
-from animask.errors import AnimaskError, InputError, MissingError
+from animask.errors import AnimaskError, InputError
 from animask.images import read_image, write_image
 from animask.model import Animator
 from animask.toons import Pose, render, sample_identity
@@ -203,14 +203,6 @@ def test_cuts_are_in_the_report_and_the_sound_stays_whole(
     assert (made.frames, made.has_audio) == (16, True)
     assert made.duration == pytest.approx(before.duration, abs=1 / 12)
     assert (made.width, made.height) == (96, 96), "all of the picture"
-
-
-def test_a_driver_without_a_face_is_refused(face_settings: Settings, picture: Path, tmp_path: Path) -> None:
-    with VideoWriter(tmp_path / "sky.mp4", Fraction(10), (120, 80)) as writer:
-        for _ in range(5):
-            writer.write(np.full((80, 120, 3), 90, np.uint8))
-    with pytest.raises(MissingError):
-        animate_file(picture, tmp_path / "sky.mp4", tmp_path / "none.mp4", replace(face_settings, source_crop="none"))
 
 
 # the drawing of both crops

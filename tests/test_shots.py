@@ -9,17 +9,14 @@ import numpy as np
 import pytest
 
 from animask.errors import InputError, MissingError
-from animask.faces import find_boxes
 from animask.images import WHITE
 from animask.shots import (
     CutFinder,
     Part,
-    Watch,
     follow_head,
     list_dissolves,
     list_shots,
     read_squares,
-    say_shots,
 )
 from animask.toons import Pose, render, sample_identity
 from animask.video import VideoWriter, probe
@@ -183,15 +180,6 @@ def test_a_clip_without_any_face_is_missing_one(tmp_path: Path) -> None:
     small = write(tmp_path / "small.mp4", [np.full((64, 64, 3), 200, np.uint8)] * 6)
     (shot,), remarks = follow_head(small, 1, 64)
     assert shot.crop.square == (0, 0, 64) and "no face" in remarks[0], "what the networks take as it is"
-
-
-def test_given_squares_are_watched_as_their_frames_pass(cut: Part) -> None:
-    watch = Watch(find_boxes, 4)
-    for frame in cut.read():
-        watch.add(np.ascontiguousarray(frame[:, :HEAD]))
-    on_cuts, on_faces = say_shots(cut, watch, "one square")
-    assert "1.00 s: one square" in on_cuts
-    assert "no face" in on_faces and "1.00" in on_faces and "0.00" not in on_faces
 
 
 def test_looks_are_as_many_as_a_clip_is_worth(cut: Part) -> None:
