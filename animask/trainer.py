@@ -109,14 +109,11 @@ class Trainer:
     def settle(self, batches: Iterator[Batch]) -> None:
         """Take BatchNorm's statistics of the averaged weights anew: copied ones belong to the last steps' weights."""
         model = self.ema.module
-        norms = [x for x in model.modules() if isinstance(x, nn.BatchNorm2d | nn.SyncBatchNorm)]
-        momenta = [norm.momentum for norm in norms]
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None  # the mean of all batches
+        for norm in model.modules():
+            if isinstance(norm, nn.BatchNorm2d | nn.SyncBatchNorm):
+                norm.reset_running_stats()
+                norm.momentum = None  # the mean of all batches
         model.train()
         for number in range(SETTLING):
             self.judge(model, next(batches), self.chance() + number)
         model.eval()
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
