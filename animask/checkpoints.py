@@ -10,19 +10,18 @@ import torch
 from torch import Tensor
 
 from animask.config import to_dict
-from animask.errors import AnimaskError, InputError
+from animask.errors import InputError
 from animask.trainer import Trainer
 from animask.weights import read_config, read_metadata, read_tensors, write_tensors
 
 CHECKPOINT = "checkpoint.safetensors"
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
-SMALLER = "Try a smaller --lr or --precision fp32, then --resume."
 
 
 def save_checkpoint(trainer: Trainer, run: Path) -> None:
     """Everything that a resumed run needs. Random states are not among it: they follow from seed and position.
 
-    Raises AnimaskError, and leaves the file as it is, if a weight is not finite or the disk is full.
+    Leaves the file as it is and raises FloatingPointError if a weight is not finite, AnimaskError if the disk is full.
     """
     tensors = {f"model.{key}": value for key, value in trainer.model.state_dict().items()}
     tensors |= {f"ema.{key}": value for key, value in trainer.ema.module.state_dict().items()}
@@ -31,7 +30,7 @@ def save_checkpoint(trainer: Trainer, run: Path) -> None:
             tensors[f"optimizer.{key}.{name}"] = value
     bad = [key for key, value in tensors.items() if not value.isfinite().all()]
     if bad:
-        raise AnimaskError(f"{bad[0]} is not finite at step {trainer.step}; the last good checkpoint is kept.", SMALLER)
+        raise FloatingPointError(f"{bad[0]} is not finite")
     tensors = {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in tensors.items()}
     about = {"config": json.dumps(to_dict(trainer.model.config)), "step": str(trainer.step)}
     about |= {"samples": str(trainer.samples), "seconds": str(trainer.seconds)}

@@ -6,7 +6,6 @@ import torch
 
 from animask.errors import InputError
 
-PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -39,10 +38,10 @@ def cpu_has_bf16() -> bool:
 
 def pick_precision(name: str, device: str) -> Choice:
     """ "auto" to bf16 where the device computes it in hardware, fp32 elsewhere. Raises InputError for the rest."""
-    if name not in PRECISIONS:
-        raise InputError(f"unknown precision {name!r}", f"choose one of {', '.join(PRECISIONS)}")
-    if name != "auto":
+    if name in DTYPES:
         return Choice(name, "asked for")
+    if name != "auto":
+        raise InputError(f"unknown precision {name!r}", f"choose one of auto, {', '.join(DTYPES)}")
     if device.startswith("cuda"):
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
         return Choice("bf16", "the GPU has bf16 units") if fast else Choice("fp32", "the GPU has no bf16 units")

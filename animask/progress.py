@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -47,19 +48,13 @@ def write_log(run: Path, step: int, values: dict[str, float]) -> None:
 
 
 def cut_log(run: Path, step: int) -> None:
-    """Drop what an earlier part of a run logged beyond `step`, and a line that a kill has cut."""
-    path = run / LOG
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+    """Drop what an earlier part of a run logged beyond `step`."""
+    path, kept = run / LOG, ""
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        with suppress(ValueError):  # a kill has cut the line
+            kept += f"{line}\n" if json.loads(line)["step"] <= step else ""
     with replacing(path) as temporary:
-        temporary.write_text("".join(f"{line}\n" for line in lines if 0 < step_of(line) <= step), encoding="utf-8")
-
-
-def step_of(line: str) -> int:
-    """The step of a line of the log, or 0 if a kill has cut it."""
-    try:
-        return int(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
-        return 0
+        temporary.write_text(kept, encoding="utf-8")
 
 
 def judge_masks(step: int, figures: dict[str, float]) -> str:
@@ -84,7 +79,8 @@ def write_toml(path: Path, dataset: str, model: ModelConfig, train: TrainConfig)
     lines = [f"dataset = {quote(dataset)}"]
     for name, config in (("model", model), ("train", train)):
         lines += ["", f"[{name}]", *(f"{k} = {quote(v)}" for k, v in to_dict(config).items() if v is not None)]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8", errors="replace")
+    with replacing(path) as temporary:
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8", errors="replace")
 
 
 def hold_out(pairs: Pairs) -> list[Case]:

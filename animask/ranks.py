@@ -14,14 +14,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
 
 from animask.devices import pick_device
 from animask.errors import AnimaskError, InputError
-from animask.model import Animator
 
 PATIENCE = timedelta(hours=12)  # others wait while the first rank decodes a data set
 MOST = 4  # ranks on a CPU, unless more are asked for
@@ -75,12 +74,6 @@ class Ranks:
         yield
         if not self.local:
             self.highest(0)
-
-    def synchronise(self, model: Animator) -> Animator:
-        """The model with batch statistics over all GPUs; on a CPU each rank has its own, or all would wait for all."""
-        if self.world > 1 and self.device.type == "cuda":
-            return cast(Animator, nn.SyncBatchNorm.convert_sync_batchnorm(model))
-        return model
 
     def share_gradients(self, model: nn.Module) -> None:
         """Give every parameter that learns the mean of its gradients over all ranks."""

@@ -47,8 +47,9 @@ class Trainer:
 
     def __init__(self, model: Animator, lesson: Found | Taught, config: TrainConfig, epoch: int, ranks: Ranks) -> None:
         self.config, self.ranks, self.device = config, ranks, ranks.device
-        model = model.to(self.device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-        self.model = ranks.synchronise(model)
+        self.model = model.to(self.device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+        if ranks.world > 1 and self.device.type == "cuda":  # on a CPU all would wait for all in every layer
+            self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
         self.lesson = lesson.to(self.device)
         self.ema = Average(self.model, config.ema)
         betas = (config.beta1, config.beta2)

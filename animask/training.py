@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from animask.checkpoints import CHECKPOINT, SMALLER, hold, load_checkpoint, save_checkpoint
+from animask.checkpoints import CHECKPOINT, hold, load_checkpoint, save_checkpoint
 from animask.config import ModelConfig, TrainConfig, merge, read_toml, to_dict
 from animask.datasets import locate
 from animask.devices import pick_precision
@@ -93,7 +93,13 @@ def take_part(ranks: Ranks, model_config: ModelConfig, config: TrainConfig, run:
                 stack.enter_context(hold(run.out))
             trainer, pairs, cases = set_up(model_config, config, run, ranks, report)
         signals = stack.enter_context(catch_signals())
-        return Loop(trainer, run, cases, report).go(pairs, signals)
+        try:
+            return Loop(trainer, run, cases, report).go(pairs, signals)
+        except FloatingPointError as error:
+            if not ranks.leads:
+                raise SystemExit(1) from error  # all ranks stop, and the leading one says why
+            words = f"{error} at step {trainer.step}; the last good checkpoint is kept."
+            raise AnimaskError(words, "Try a smaller --lr or --precision fp32, then --resume.") from error
 
 
 @contextmanager
@@ -252,16 +258,13 @@ class Loop:
         return Outcome(ENDINGS[ending], trainer.step, weights, self.figures, pace, memory)
 
     def note(self, pending: list[dict[str, Tensor]]) -> None:
-        """The means of the last steps over all ranks to the log and to people; AnimaskError if not finite."""
+        """The means of the last steps over all ranks to the log and to people; FloatingPointError if not finite."""
         trainer = self.trainer
         means = trainer.ranks.mean(torch.stack([torch.stack(list(x.values())) for x in pending]).mean(0))
         values = dict(zip(pending[0], means.tolist(), strict=True))
-        bad = [name for name, value in values.items() if not math.isfinite(value)]
-        if bad and not self.leads:
-            raise SystemExit(AnimaskError.exit_code)  # all ranks stop, and the leading one says why
-        if bad:
-            words = f"{bad[0]} is not finite at step {trainer.step}; the last good checkpoint is kept."
-            raise AnimaskError(words, SMALLER)
+        for name, value in values.items():
+            if not math.isfinite(value):
+                raise FloatingPointError(f"{name} is not finite")
         pace = (trainer.samples - self.first) / max(1e-9, time.monotonic() - self.begun)
         values |= {"lr": trainer.lr(), "samples_per_second": pace}
         self.figures |= values
@@ -272,11 +275,8 @@ class Loop:
 
     def preview(self) -> None:
         """Held-out figures and a sheet of the averaged model, in eval mode."""
-        step, model = self.trainer.step, self.trainer.ema.module
-        try:
-            self.figures |= preview(self.run.out, step, model, self.cases, self.figures, self.report)
-        except FloatingPointError as error:
-            raise AnimaskError(f"{error} at step {step}; the last good checkpoint is kept.", SMALLER) from error
+        model = self.trainer.ema.module
+        self.figures |= preview(self.run.out, self.trainer.step, model, self.cases, self.figures, self.report)
 
     def save_weights(self) -> None:
         """The averaged model as fp16 weights, with its origin in the metadata."""

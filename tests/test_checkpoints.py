@@ -11,7 +11,7 @@ from training_cases import TINY, assert_same, make_batch, make_trainer, start, w
 
 from animask import config as configuration
 from animask.checkpoints import CHECKPOINT, hold, load_checkpoint, save_checkpoint
-from animask.errors import AnimaskError, InputError
+from animask.errors import InputError
 from animask.trainer import Trainer
 
 BATCH = make_batch()
@@ -64,7 +64,7 @@ def test_weights_that_are_not_finite_are_not_saved(trained, tmp_path):
     before = (tmp_path / CHECKPOINT).read_bytes()
     with torch.no_grad():
         next(trained.model.h.parameters())[0] = torch.nan
-    with pytest.raises(AnimaskError, match=r"model\.h.* at step 2"):
+    with pytest.raises(FloatingPointError, match=r"model\.h"):
         save_checkpoint(trained, tmp_path)
     assert (tmp_path / CHECKPOINT).read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINT]
@@ -72,14 +72,14 @@ def test_weights_that_are_not_finite_are_not_saved(trained, tmp_path):
 
 def own(run: Path, ready: Path) -> None:
     with hold(run):
-        ready.touch()
+        ready.write_text("own")
         time.sleep(60)
 
 
 def test_a_run_folder_has_one_owner_and_its_death_frees_it(tmp_path):
     run, ready = tmp_path / "run", tmp_path / "ready"
     process = start(own, run, ready, output=tmp_path / "out")
-    wait_for(ready, process)
+    wait_for(ready, process, tmp_path / "out")
     with pytest.raises(InputError, match="is being trained"), hold(run):
         pass
     os.kill(process.pid or 0, signal.SIGKILL)

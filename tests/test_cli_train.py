@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_cases import finish, heard, make_data, start
+from training_cases import finish, heard, make_data, start, wait_for
 
 from animask import progress, training
 from animask.cli import main
 from animask.cli.train import Masks, PresetName, changes
 from animask.config import TrainConfig
-from animask.weights import load_model, read_metadata
+from animask.weights import load_model
 
 FAST = ["--preset", "tiny", "--perceptual", "lpips", "--batch", "2", "--workers", "0", "--precision", "fp32"]
 FAST += ["--device", "cpu", "--ranks", "1"]
@@ -41,10 +41,6 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, st
         main(["train", *map(str, arguments)])
     captured = capsys.readouterr()
     return int(caught.value.code or 0), captured.out, captured.err
-
-
-def call(arguments: list[str]) -> None:
-    main(arguments)
 
 
 # what it says
@@ -100,15 +96,6 @@ def test_changes_are_those_of_the_flags_that_were_given():
     assert changes({"minutes": 3.0})["train"] == {"minutes": 3.0, "steps": None}, "the recipe's length is replaced"
 
 
-def test_unknown_keys_of_a_recipe_name_the_nearest(tmp_path, capsys):
-    recipe = tmp_path / "recipe.toml"
-    recipe.write_text('dataset = "toons"\n[train]\nlambda_msk = 3\n')
-    code, told, said = run(capsys, "--config", recipe, "--out", tmp_path / "run")
-    assert (code, told) == (2, "")
-    assert "'lambda_mask'" in said
-    assert not (tmp_path / "run").exists()
-
-
 def test_pictures_without_a_share_are_refused_and_with_one_are_used(data, tmp_path, capsys):
     code, told, said = run(capsys, "--dataset", data, "--stills", data / "train", "--out", tmp_path / "run", *FAST)
     assert (code, told) == (2, "")
@@ -117,8 +104,7 @@ def test_pictures_without_a_share_are_refused_and_with_one_are_used(data, tmp_pa
     recipe.write_text("[train]\nstills = 0.5\nsteps = 1\n")
     common = ["--dataset", data, "--config", recipe, "--out", tmp_path / "run", *FAST]
     code, _, said = run(capsys, *common)
-    assert code == 2
-    assert "--stills" in said
+    assert (code, "--stills" in said) == (2, True)
     code, _, said = run(capsys, *common, "--stills", data / "train")
     assert code == 0, said
     saved = tomllib.loads((tmp_path / "run/config.toml").read_text())["train"]
@@ -140,7 +126,7 @@ def test_missing_data_say_where_they_were_looked_for_and_how_to_make_them(tmp_pa
 def test_vgg_that_cannot_be_had_is_exit_3_with_a_hint(data, tmp_path):
     arguments = ["train", "--dataset", str(data), "--preset", "tiny", "--out", str(tmp_path / "run"), *FAST[6:]]
     offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hub"), "HF_HUB_CACHE": str(tmp_path / "hub")}
-    process = start(call, arguments, output=tmp_path / "out", **offline)
+    process = start(main, arguments, output=tmp_path / "out", **offline)
     assert list(finish(process)) == [3]
     said = heard(tmp_path / "out")
     assert "--perceptual lpips" in said
@@ -150,13 +136,9 @@ def test_vgg_that_cannot_be_had_is_exit_3_with_a_hint(data, tmp_path):
 # signals
 
 
-def saved_step(out: Path) -> int:
-    return int(read_metadata(out / "checkpoint.safetensors")["step"])
-
-
 def decode_forever(ready: Path, arguments: list[str]) -> None:
     def waiting(*_: object) -> None:
-        ready.touch()
+        ready.write_text("ready")
         time.sleep(60)
 
     training.open_pairs = waiting  # type: ignore[assignment]
@@ -168,9 +150,7 @@ def test_a_signal_while_data_are_decoded_ends_at_once(number, code, data, tmp_pa
     ready = tmp_path / "ready"
     arguments = ["train", "--dataset", str(data), "--out", str(tmp_path / "run"), *FAST]
     process = start(decode_forever, ready, arguments, output=tmp_path / "out")
-    while not ready.exists():
-        assert process.is_alive(), heard(tmp_path / "out")
-        time.sleep(0.02)
+    wait_for(ready, process, tmp_path / "out")
     os.kill(process.pid or 0, number)
     assert list(finish(process)) == [code]
     assert "Traceback" not in heard(tmp_path / "out")
@@ -184,16 +164,16 @@ def test_resume_alone_goes_on_with_the_settings_of_the_run(data, tmp_path, capsy
     monkeypatch.chdir(data.parent)
     flags = ["--steps", 1, "--lr", 0.001, "--seed", 3, "--limit-videos", 3, *FAST]
     code, _, said = run(capsys, "--dataset", "vox", "--data", data.name, "--out", out, *flags)
-    assert (code, saved_step(out)) == (0, 1), said
+    assert code == 0, said
     before = (out / "config.toml").read_text()
     monkeypatch.chdir(tmp_path)
     code, told, said = run(capsys, *again)
-    assert (code, told, saved_step(out)) == (0, f"{out / 'weights.safetensors'}\n", 1)
+    assert (code, told) == (0, f"{out / 'weights.safetensors'}\n")
     assert "resumed at step 1" in said
     assert "3 training clips" in said
     assert (out / "config.toml").read_text() == before
     code, _, said = run(capsys, *again, "--steps", 3, "--lr", 0.002)
-    assert (code, saved_step(out)) == (0, 3), said
+    assert (code, "finished at step 3" in said) == (0, True), said
     assert tomllib.loads((out / "config.toml").read_text())["train"]["lr"] == 0.002
     for wrong in (("--preset", "compact"), ("--resolution", 32)):
         assert run(capsys, *again, *wrong)[0] == 2
@@ -203,15 +183,14 @@ def test_resume_alone_goes_on_with_the_settings_of_the_run(data, tmp_path, capsy
 
 def test_fine_tuning_takes_sizes_and_weights_from_the_weights(data, tiny_weights, tmp_path, capsys):
     out = tmp_path / "run"
-    flags = FAST[2:]
-    common = ["--dataset", data, "--init", tiny_weights, "--out", out, "--steps", 1]
-    code, _, said = run(capsys, *common, *flags, "--lr", 1e-8, "--resolution", 48)
+    common = ["--dataset", data, "--init", tiny_weights, "--steps", 1, *FAST[2:]]
+    code, _, said = run(capsys, *common, "--out", out, "--lr", 1e-8, "--resolution", 48)
     assert code == 0, said
     saved = tomllib.loads((out / "config.toml").read_text())["model"]
     assert (saved["preset"], saved["width"], saved["resolution"]) == ("tiny", 4, 48)
     before, after = (load_model(path).h.head.weight for path in (tiny_weights, out / "weights.safetensors"))
     assert torch.allclose(before, after, atol=1e-6)
-    code, _, said = run(capsys, *common[:-4], "--out", tmp_path / "other", *flags, "--preset", "compact")
+    code, _, said = run(capsys, *common, "--out", tmp_path / "other", "--preset", "compact")
     assert (code, "'compact'" in said) == (2, True)
     code, _, said = run(capsys, "--dataset", data, "--init", "absent", "--out", tmp_path / "other")
     assert (code, "'absent'" in said) == (3, True)
