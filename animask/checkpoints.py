@@ -24,7 +24,7 @@ def save_checkpoint(trainer: Trainer, run: Path) -> None:
     Leaves the file as it is and raises FloatingPointError if a weight is not finite, AnimaskError if the disk is full.
     """
     tensors = {f"model.{key}": value for key, value in trainer.model.state_dict().items()}
-    tensors |= {f"ema.{key}": value for key, value in trainer.ema.module.state_dict().items()}
+    tensors |= {f"ema.{key}": value for key, value in trainer.ema.state_dict().items()}
     for name, parameter in trainer.model.named_parameters():
         for key, value in trainer.optimizer.state.get(parameter, {}).items():
             tensors[f"optimizer.{key}.{name}"] = value
@@ -60,7 +60,7 @@ def load_checkpoint(trainer: Trainer, run: Path) -> None:
 
 def restore(trainer: Trainer, tensors: dict[str, Tensor]) -> None:
     """Put saved tensors into the model, its average and the optimiser."""
-    for prefix, module in (("model.", trainer.model), ("ema.", trainer.ema.module)):
+    for prefix, module in (("model.", trainer.model), ("ema.", trainer.ema)):
         state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
         module.load_state_dict(state)
     for name, parameter in trainer.model.named_parameters():

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,13 +23,7 @@ CASES = 32  # held-out pairs that are measured
 SHOWN = 4  # of them in the sheet: driven by their own target, then by the target of the next
 
 Report = Callable[[str], None]
-
-
-class Case(NamedTuple):
-    """A held-out pair, RGB uint8 (R, R, 3): a source, and a target of the same identity."""
-
-    source: np.ndarray
-    target: np.ndarray
+Case = tuple[np.ndarray, np.ndarray]  # a held-out source and a target of the same identity, RGB uint8 (R, R, 3)
 
 
 def describe(step: int, share: float, figures: dict[str, float], seconds_left: float) -> str:
@@ -87,7 +80,7 @@ def hold_out(pairs: Pairs) -> list[Case]:
     """The first pairs of a held-out stream."""
     rows = [list(pairs[number].rows[:2]) for number in range(CASES)]
     frames = [unpack(pair, pairs.resolution, clay=False)[0].permute(0, 2, 3, 1).numpy() for pair in rows]
-    return [Case(source, target) for source, target in frames]
+    return [(source, target) for source, target in frames]
 
 
 def preview(
@@ -124,6 +117,6 @@ def draw_sheet(model: Animator, cases: list[Case]) -> np.ndarray:
     """Rows of the columns of the paper's figure 3: SHOWN reconstructions, then SHOWN animations across identities."""
     rows: list[np.ndarray] = []
     for i in range(SHOWN * 2):
-        source, driver = cases[i % SHOWN].source, cases[i % SHOWN + i // SHOWN].target
+        source, driver = cases[i % SHOWN][0], cases[i % SHOWN + i // SHOWN][1]
         rows += lay_out(trace_frames(model, encode_source(model, source), [driver]), source, [driver], "strip")
     return np.vstack(rows)

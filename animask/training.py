@@ -275,8 +275,8 @@ class Loop:
 
     def preview(self) -> None:
         """Held-out figures and a sheet of the averaged model, in eval mode."""
-        model = self.trainer.ema.module
-        self.figures |= preview(self.run.out, self.trainer.step, model, self.cases, self.figures, self.report)
+        step, model = self.trainer.step, self.trainer.ema
+        self.figures |= preview(self.run.out, step, model, self.cases, self.figures, self.report)
 
     def save_weights(self) -> None:
         """The averaged model as fp16 weights, with its origin in the metadata."""
@@ -289,4 +289,4 @@ class Loop:
             "date": date.today().isoformat(),
             **{key: f"{self.figures[key]:.5f}" for key in ("val_l1_f", "val_l1_copy")},
         }
-        save_model(trainer.ema.module, self.run.out / WEIGHTS, about)
+        save_model(trainer.ema, self.run.out / WEIGHTS, about)

@@ -81,5 +81,5 @@ def test_the_sheet_shows_reconstructions_and_animations(cases):
     pairs = [(i, i) for i in range(shown)] + [(i, i + 1) for i in range(shown)]
     for row, (source, driver) in enumerate(pairs):
         line = image[row * height : (row + 1) * height][-SIDE:]
-        assert np.array_equal(line[:, :SIDE], cases[source].source)
-        assert np.array_equal(line[:, 2 * SIDE : 3 * SIDE], cases[driver].target)
+        assert np.array_equal(line[:, :SIDE], cases[source][0])
+        assert np.array_equal(line[:, 2 * SIDE : 3 * SIDE], cases[driver][1])

@@ -1,5 +1,7 @@
 """One training step of the paper, the learning rate, the average, and how far a run is."""
 
+import copy
+
 import pytest
 import torch
 from training_cases import SIDE, make_batch, make_model, make_trainer
@@ -8,7 +10,7 @@ from animask import found, trainer
 from animask.config import TRAIN_PRESETS
 from animask.found import measure
 from animask.perturb import augment
-from animask.trainer import Average, Trainer
+from animask.trainer import Trainer, average
 
 BATCH = make_batch()
 
@@ -153,23 +155,23 @@ def test_minutes_stand_for_steps():
 
 def test_average_of_two_steps_by_hand():
     model = make_model()
-    average = Average(model, 0.999)
+    ema = copy.deepcopy(model)
     start, key = weights(model.m).clone(), "m.body.encoder.0.norm.running_mean"
     with torch.no_grad():
         for step in (1, 2):
             for parameter in model.parameters():
                 parameter.add_(1)
             model.get_buffer(key).fill_(step)
-            average.update(model, step)
+            average(ema, model, step, 0.999)
     # decay 2/11, then 3/12: start + 9/11 · 1 = start + 0.818; then 0.25 · 0.818 + 0.75 · 2
-    assert torch.allclose(weights(average.module.m), start + 0.25 * 9 / 11 + 1.5, atol=1e-5)
-    assert (average.module.get_buffer(key) == 2).all(), "running statistics are copied"
+    assert torch.allclose(weights(ema.m), start + 0.25 * 9 / 11 + 1.5, atol=1e-5)
+    assert (ema.get_buffer(key) == 2).all(), "running statistics are copied"
 
 
 def test_settled_statistics_are_those_of_the_batches(monkeypatch):
     monkeypatch.setattr(trainer, "SETTLING", 3)
     learner, seen = make_trainer(), []
-    model = learner.ema.module
+    model = learner.ema
     model.l.first.register_forward_hook(lambda module, inputs, output: seen.append(output.mean((0, 2, 3))))
     before = weights(model)
     learner.settle(iter([make_batch(seed=seed) for seed in range(3)]))
