@@ -114,16 +114,6 @@ def test_the_crop_follows_the_device_and_fits_the_blocks():
             complete(model, update(config, {"crop": crop}), "toons", torch.device("cpu"), print)
 
 
-def test_the_seed_of_the_weights_leaves_the_seed_of_the_process_alone():
-    torch.manual_seed(5)
-    wanted = torch.rand(1)
-    torch.manual_seed(5)
-    first, second, other = (new_model(TINY, seed, None) for seed in (1, 1, 2))
-    assert torch.equal(torch.rand(1), wanted)
-    assert torch.equal(first.h.head.weight, second.h.head.weight)
-    assert not torch.equal(first.h.head.weight, other.h.head.weight)
-
-
 def test_weights_of_other_sizes_are_refused(tiny_weights):
     assert torch.equal(new_model(TINY, 0, str(tiny_weights)).h.head.weight, load_model(tiny_weights).h.head.weight)
     with pytest.raises(InputError, match="sizes"):
