@@ -1,99 +1,66 @@
-"""The state of a run on disk: safetensors, written beside and renamed, the one before kept."""
+"""The state of a run on disk: safetensors, written beside and renamed, so that a kill leaves the last one whole."""
 
 import fcntl
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from animask.config import ModelConfig, to_dict
-from animask.errors import AnimaskError, InputError
+from animask.config import to_dict
+from animask.errors import InputError
 from animask.trainer import Trainer
 from animask.weights import read_config, read_metadata, read_tensors, write_tensors
 
-CHECKPOINT, PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"
+CHECKPOINT = "checkpoint.safetensors"
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
-SMALLER = "Try a smaller --lr or --precision fp32, then --resume."
-
-
-def has_checkpoint(run: Path) -> bool:
-    """Whether a run folder holds something to resume from."""
-    return any((run / name).exists() for name in (CHECKPOINT, PREVIOUS))
 
 
 def save_checkpoint(trainer: Trainer, run: Path) -> None:
     """Everything that a resumed run needs. Random states are not among it: they follow from seed and position.
 
-    Raises AnimaskError, and leaves the files as they are, if a weight is not finite or the disk is full.
+    Leaves the file as it is and raises FloatingPointError if a weight is not finite, AnimaskError if the disk is full.
     """
     tensors = {f"model.{key}": value for key, value in trainer.model.state_dict().items()}
-    tensors |= {f"ema.{key}": value for key, value in trainer.ema.module.state_dict().items()}
+    tensors |= {f"ema.{key}": value for key, value in trainer.ema.state_dict().items()}
     for name, parameter in trainer.model.named_parameters():
         for key, value in trainer.optimizer.state.get(parameter, {}).items():
             tensors[f"optimizer.{key}.{name}"] = value
     bad = [key for key, value in tensors.items() if not value.isfinite().all()]
     if bad:
-        raise AnimaskError(f"{bad[0]} is not finite at step {trainer.step}; the last good checkpoint is kept.", SMALLER)
+        raise FloatingPointError(f"{bad[0]} is not finite")
     tensors = {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in tensors.items()}
-    about = {"config": json.dumps(to_dict(trainer.model.config)), "train": json.dumps(to_dict(trainer.config))}
-    about |= {"step": str(trainer.step), "samples": str(trainer.samples), "seconds": str(trainer.seconds)}
-    path, fresh = run / CHECKPOINT, run / f".{CHECKPOINT}.fresh"
-    try:
-        write_tensors(tensors, fresh, about)
-        if is_readable(path):  # one that is not must not take the place of one that is
-            path.replace(run / PREVIOUS)
-        fresh.replace(path)
-    except OSError as error:
-        raise AnimaskError(f"{path} could not be written: {error.strerror}.") from error
+    about = {"config": json.dumps(to_dict(trainer.model.config)), "step": str(trainer.step)}
+    about |= {"samples": str(trainer.samples), "seconds": str(trainer.seconds)}
+    write_tensors(tensors, run / CHECKPOINT, about)
 
 
-def is_readable(path: Path) -> bool:
-    """Whether a checkpoint is there, whole and has a step."""
-    try:
-        return "step" in read_metadata(path)
-    except InputError:
-        return False
-
-
-def load_checkpoint(trainer: Trainer, run: Path, report: Callable[[str], None]) -> None:
-    """Continue from the last checkpoint of a run folder, or, with a word, from the one before.
+def load_checkpoint(trainer: Trainer, run: Path) -> None:
+    """Continue from the checkpoint of a run folder.
 
     Raises InputError if there is none that can be read, or if it belongs to another model configuration.
     """
-    if not has_checkpoint(run):
-        raise InputError(f"{run} holds no checkpoint to resume from.", "Leave --resume out to start a new run.")
     path = run / CHECKPOINT
-    if not is_readable(path):
-        path = run / PREVIOUS
-        if not is_readable(path):
-            raise InputError(f"No checkpoint in {run} can be read.", "Start a new run with another --out.")
-        report(f"{CHECKPOINT} cannot be read: going on from the one before it")
-    metadata = read_metadata(path)
-    check_model(trainer, read_config(path, metadata), path)
+    about = read_metadata(path)
+    saved, wanted = to_dict(read_config(path, about)), to_dict(trainer.model.config)
+    different = [f"{key} = {saved[key]!r}" for key in saved if saved[key] != wanted[key]]
+    if different:
+        words = f"{path} is of another model: {', '.join(different)}."
+        raise InputError(words, "Resume with the settings that the run began with.")
     try:
         restore(trainer, read_tensors(path))
-        trainer.step, trainer.samples = int(metadata["step"]), int(metadata["samples"])
-        trainer.seconds = float(metadata["seconds"])
+        trainer.step, trainer.samples = int(about["step"]), int(about["samples"])
+        trainer.seconds = float(about["seconds"])
     except (KeyError, RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path} is damaged: {reason}.", "Start a new run with another --out.") from error
 
 
-def check_model(trainer: Trainer, config: ModelConfig, path: Path) -> None:
-    """Raise InputError, with the names of the settings, unless the checkpoint is of the trainer's model."""
-    saved, wanted = to_dict(config), to_dict(trainer.model.config)
-    different = [f"{key} = {saved[key]!r}" for key in saved if saved[key] != wanted[key]]
-    if different:
-        words = f"{path} is of another model: {', '.join(different)}."
-        raise InputError(words, "Resume with the settings that the run began with.")
-
-
 def restore(trainer: Trainer, tensors: dict[str, Tensor]) -> None:
     """Put saved tensors into the model, its average and the optimiser."""
-    for prefix, module in (("model.", trainer.model), ("ema.", trainer.ema.module)):
+    for prefix, module in (("model.", trainer.model), ("ema.", trainer.ema)):
         state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
         module.load_state_dict(state)
     for name, parameter in trainer.model.named_parameters():

@@ -1,11 +1,13 @@
 """What a model and a training run are: frozen dataclasses, named presets, and the TOML reader."""
 
-import dataclasses
+from __future__ import annotations
+
 import difflib
 import math
 import sys
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -13,8 +15,17 @@ from animask.errors import InputError
 from animask.files import read_text
 
 MAX_CONFIG_BYTES = 1_000_000
+MAX_ITEMS = 64  # of a list
 KEYS: dict[str, type] = {"preset": str, "dataset": str, "model": dict, "train": dict}  # of a recipe
 CLAY_SIZE = 64  # side of clay as data sets keep it, whatever the side of the masks
+
+
+def within(default: Any, low: float, high: float = sys.maxsize) -> Any:
+    """A field whose numbers lie between low and high, or each item of whose list does.
+
+    The upper limits of a model keep a checkpoint from elsewhere from asking for a network that no machine can hold.
+    """
+    return field(default=default, metadata={"range": (low, high)})
 
 
 @dataclass(frozen=True)
@@ -22,28 +33,27 @@ class ModelConfig:
     """Everything needed to build the four networks and to run P_test; saved in every checkpoint."""
 
     preset: str = "paper"
-    resolution: int = 256  # side of the square frames
-    reduction: int = 4  # D shrinks and U enlarges by this factor
-    blocks: int = 5  # encoding (and decoding) blocks of h
-    dilations: tuple[int, ...] = (1, 1, 1, 1, 1, 1)  # of the residual blocks of ℓ, one number a block
-    width: int = 64  # channels before the first doubling in h; the trunk of ℓ has four times as many
-    mask_width: int = 32  # the same of m
-    refiner_width: int = 64  # the same of r
-    mask_blocks: int = 5  # encoding blocks of m and r
+    resolution: int = within(256, 1, 4096)  # side of the square frames
+    reduction: int = within(4, 1, 64)  # D shrinks and U enlarges by this factor
+    blocks: int = within(5, 1, 8)  # encoding (and decoding) blocks of h
+    dilations: tuple[int, ...] = within((1, 1, 1, 1, 1, 1), 1, 64)  # of the residual blocks of ℓ, one number a block
+    width: int = within(64, 1, 1024)  # channels before the first doubling in h; the trunk of ℓ has four times as many
+    mask_width: int = within(32, 1, 1024)  # the same of m
+    refiner_width: int = within(64, 1, 1024)  # the same of r
+    mask_blocks: int = within(5, 1, 8)  # encoding blocks of m and r
     mask_skips: bool = False  # skip connections in m and r, as in h; the paper has none there
     blend: bool = False  # h mixes the source's pixels in, by a share that it draws; the paper's h paints all anew
-    max_channels: int = 1024  # where the doubling stops
+    max_channels: int = within(1024, 2, 8192)  # where the doubling stops
     encoder_order: Literal["relu-bn", "bn-relu"] = "relu-bn"  # what follows the convolution in an encoding block
-    temperature: float = 1.0  # logits of m and r are divided by it before the sigmoid
+    temperature: float = within(1.0, 1e-3, 1e3)  # logits of m and r are divided by it before the sigmoid
     mask_shrink: Literal["bilinear", "gaussian"] = "bilinear"  # of m's input; gaussian: 13×13, σ 1.5 before sampling
-    threshold: float | Literal["median"] = "median"  # ρ of P_test, in [0, 1], or the median of each driver mask
-    scale: float = 0.75  # of P_test
-    threshold_train: float | Literal["median"] = "median"  # ρ of P_train
-    cuts: tuple[float, float] = (0.0, 1.0)  # range of the strip borders of P_train, as fractions of the side
+    threshold: float | Literal["median"] = within("median", 0, 1)  # ρ of P_test, or the median of each driver mask
+    scale: float = within(0.75, 0.05, 2)  # of P_test
+    threshold_train: float | Literal["median"] = within("median", 0, 1)  # ρ of P_train
+    cuts: tuple[float, float] = within((0.0, 1.0), 0, 1)  # range of P_train's strip borders, as fractions of the side
 
     def __post_init__(self) -> None:
-        check_types(self)
-        check_ranges(self, MODEL_RANGES)
+        check(self)
         if self.reduction & (self.reduction - 1):
             raise InputError(f"reduction must be a power of two, not {self.reduction}")
         if self.reduction > 4 * self.width:  # the trunk of ℓ halves its 4·width channels with every doubling
@@ -51,14 +61,11 @@ class ModelConfig:
         if self.max_channels < self.width:
             raise InputError(f"max_channels {self.max_channels} is less than width {self.width}")
         stride = max(2**self.blocks, self.reduction * 2**self.mask_blocks)
-        if self.resolution < stride or self.resolution % stride:
+        if self.resolution % stride:
             hint = f"choose a multiple, such as {max(1, round(self.resolution / stride)) * stride}"
             raise InputError(f"resolution {self.resolution} does not divide by {stride}", hint)
-        for name in ("threshold", "threshold_train"):
-            if getattr(self, name) != "median":
-                check_range(name, getattr(self, name), 0.0, 1.0)
-        if not 0.0 <= self.cuts[0] < self.cuts[1] <= 1.0:
-            raise InputError(f"cuts must be two rising fractions in [0, 1], not {self.cuts}")
+        if self.cuts[0] >= self.cuts[1]:
+            raise InputError(f"cuts must be two rising fractions, not {self.cuts}")
 
     @property
     def mask_size(self) -> int:
@@ -71,85 +78,79 @@ class TrainConfig:
     """Settings of a training run; the defaults are the paper's (section 3.1)."""
 
     masks: Literal["found", "taught"] = "found"  # by the paper's losses alone, or shown as clay (see `taught`)
-    epochs: int = 100  # of (identities × repeats) / batch steps
-    steps: int | None = None  # in place of epochs; decay keeps its proportions
-    minutes: float | None = None  # in place of both; the learning rate falls towards that time
-    batch: int = 16  # samples a process
-    repeats: int = 1  # of every identity in an epoch
+    epochs: int = within(100, 1)  # of (identities × repeats) / batch steps
+    steps: int | None = within(None, 1)  # in place of epochs; decay keeps its proportions
+    minutes: float | None = within(None, 0)  # in place of both; the learning rate falls towards that time
+    batch: int = within(16, 1)  # samples a process
+    repeats: int = within(1, 1)  # of every identity in an epoch
     identities: Literal["prefix", "file"] = "prefix"  # the file name up to the first #, or all of it
-    lr: float = 2e-4
-    beta1: float = 0.5
-    beta2: float = 0.9
+    lr: float = within(2e-4, 1e-8, 1)
+    beta1: float = within(0.5, 0, 0.999999)
+    beta2: float = within(0.9, 0, 0.999999)
     schedule: Literal["step", "cosine"] = "step"  # ×0.1 at decay; or level for 0.4 of the run, then a cosine
-    decay: tuple[int, ...] = (60, 90)  # epochs
-    warmup: int = 0  # steps of linear warm-up
-    ema: float = 0.999  # decay of the average of the weights
-    lambda_mask: float = 100.0  # weight of the loss of the masks
-    lambda_rec: float = 10.0  # weight of the loss of c and f
-    lambda_looks: float = 0.0  # taught: weight of the LPIPS of c and f
+    decay: tuple[int, ...] = within((60, 90), 1)  # epochs
+    warmup: int = within(0, 0)  # steps of linear warm-up
+    ema: float = within(0.999, 0, 0.999999)  # decay of the average of the weights
+    lambda_mask: float = within(100.0, 0)  # weight of the loss of the masks
+    lambda_rec: float = within(10.0, 0)  # weight of the loss of c and f
+    lambda_looks: float = within(0.0, 0)  # taught: weight of the LPIPS of c and f
     perceptual: Literal["vgg19", "lpips"] = "vgg19"  # found: ImageNet's VGG-19, or the bundled LPIPS and pixels
-    perceptual_layers: tuple[int, ...] = (1, 3, 5)  # ReLUs of VGG-19, counted from 1
-    scales: tuple[int, ...] = (1, 2, 4)  # of the pyramid, as divisors of the side
-    crop: int | None = None  # taught: side that h and LPIPS see; None: half a frame on a CPU, all of it elsewhere
+    perceptual_layers: tuple[int, ...] = within((1, 3, 5), 1, 16)  # ReLUs of VGG-19, counted from 1
+    scales: tuple[int, ...] = within((1, 2, 4), 1, 64)  # of the pyramid, as divisors of the side
+    crop: int | None = within(None, 1)  # taught: side that h and LPIPS see; None: half a frame on a CPU, else all of it
     jitter: Literal["driver", "all"] = "driver"  # A on the driver only; or the pair shares one, the driver has its own
     flips: Literal["none", "mirror", "time-or-mirror"] = "none"  # time p .5, else horizontal p .5
-    toons: float = 0.0  # share of the samples that are rendered toons
-    toon_pool: int = 1000  # toons that are rendered, once
-    stills: float = 0.0  # share of single pictures, made to move
+    toons: float = within(0.0, 0, 1)  # share of the samples that are rendered toons
+    toon_pool: int = within(1000, 2)  # toons that are rendered, once
+    stills: float = within(0.0, 0, 1)  # share of single pictures, made to move
     stills_dir: str = ""  # their folder
     data: str = ""  # folder of the data set; empty: it is looked for by its name
-    limit_videos: int | None = None  # clips that are used at most
+    limit_videos: int | None = within(None, 1)  # clips that are used at most
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    workers: int = 2  # loader processes of each rank
-    seed: int = 0
-    log_every: int = 20
-    preview_every: int = 500
-    save_every: int = 500
+    workers: int = within(2, 0)  # loader processes of each rank
+    seed: int = within(0, 0, 2**32 - 1)
+    log_every: int = within(20, 1)
+    preview_every: int = within(500, 1)
+    save_every: int = within(500, 1)
 
     def __post_init__(self) -> None:
-        check_types(self)
-        check_ranges(self, TRAIN_RANGES)
-        check_range("toons + stills", self.toons + self.stills, 0.0, 1.0)
-        for name in ("perceptual_layers", "scales"):
-            if not getattr(self, name):
-                raise InputError(f"{name} must hold at least one number")
+        check(self)
+        if self.toons + self.stills > 1:
+            raise InputError(f"toons + stills must be 1 at most, not {self.toons + self.stills:g}")
+        if not self.perceptual_layers or not self.scales:
+            raise InputError("perceptual_layers and scales must hold at least one number each")
 
 
-# What each field may be, and each item of a list. The upper limits of the model keep a checkpoint from
-# elsewhere from asking for a network that no machine can hold.
-MODEL_RANGES = {
-    "resolution": (1, 4096),
-    "reduction": (1, 64),
-    "blocks": (1, 8),
-    "dilations": (1, 64),
-    "mask_blocks": (1, 8),
-    **dict.fromkeys(("width", "mask_width", "refiner_width"), (1, 1024)),
-    "max_channels": (2, 8192),
-    "temperature": (1e-3, 1e3),
-    "scale": (0.05, 2.0),
-}
-TRAIN_RANGES = {
-    **dict.fromkeys(("epochs", "steps", "batch", "repeats", "decay", "limit_videos", "crop"), (1, math.inf)),
-    **dict.fromkeys(("log_every", "preview_every", "save_every"), (1, math.inf)),
-    **dict.fromkeys(("warmup", "workers"), (0, math.inf)),
-    **dict.fromkeys(("minutes", "lambda_mask", "lambda_rec", "lambda_looks"), (0, math.inf)),
-    **dict.fromkeys(("toons", "stills"), (0, 1)),
-    **dict.fromkeys(("beta1", "beta2", "ema"), (0, 0.999999)),
-    "toon_pool": (2, math.inf),
-    "lr": (1e-8, 1),
-    "perceptual_layers": (1, 16),  # VGG-19 has sixteen ReLUs before its classifier
-    "scales": (1, 64),
-    "seed": (0, 2**32 - 1),
-}
+def check(config: Any) -> None:
+    """Raise InputError for a field without its declared type, for too long a list, and for a number out of range."""
+    kinds = get_type_hints(type(config))
+    for x in fields(config):
+        name, value = x.name, getattr(config, x.name)
+        items = value if isinstance(value, tuple) else (value,)
+        if len(items) > MAX_ITEMS:
+            raise InputError(f"{name} has {len(items)} items; at most {MAX_ITEMS} are allowed")
+        if not matches(value, kinds[name]):
+            raise InputError(f"{name} = {value!r} is not valid.", f"Expected {x.type}.")
+        low, high = x.metadata.get("range", (-math.inf, math.inf))
+        for item in items:
+            if isinstance(item, int | float) and not low <= item <= high:  # so NaN fails
+                wanted = f"at least {low:g}" if high == sys.maxsize else f"between {low:g} and {high:g}"
+                raise InputError(f"{name} must be {wanted}, not {item}")
 
 
-def check_ranges(config: Any, ranges: dict[str, tuple[float, float]]) -> None:
-    """Raise InputError for a field, or an item of one, outside its range; None is left out."""
-    for name, (low, high) in ranges.items():
-        value = getattr(config, name)
-        for item in value if isinstance(value, tuple) else (value,):
-            if item is not None:
-                check_range(name, item, low, high)
+def matches(value: Any, kind: Any) -> bool:
+    """Whether a value has a declared type: Literal, union, tuple or a plain one. Whole numbers pass as float."""
+    options = get_args(kind)
+    if get_origin(kind) is Literal:
+        return value in options
+    if get_origin(kind) is tuple:  # of equal types
+        fits = isinstance(value, tuple) and (Ellipsis in options or len(value) == len(options))
+        return fits and all(matches(item, options[0]) for item in value)
+    if options:
+        return any(matches(value, option) for option in options)
+    if isinstance(value, bool):  # which is an int to Python
+        return kind is bool
+    return isinstance(value, (int, float) if kind is float else kind)
 
 
 # What a data set of the paper asks for, whatever the preset.
@@ -164,50 +165,6 @@ RELEASED_BODIES: tuple[dict[str, Any], dict[str, Any]] = (
     {"threshold": 60 / 255, "threshold_train": 60 / 255},
     {"perceptual_layers": (1, 3, 5, 9, 13), "scales": (1, 2, 4, 8)},
 )
-
-
-def check_range(name: str, value: float, low: float, high: float) -> None:
-    """Raise InputError unless low <= value <= high (so NaN fails)."""
-    if not low <= value <= high:
-        wanted = f"at least {low:g}" if math.isinf(high) else f"between {low:g} and {high:g}"
-        raise InputError(f"{name} must be {wanted}, not {value:g}")
-
-
-def check_types(config: Any) -> None:
-    """Raise InputError for a field whose value does not have its declared type; whole numbers pass as float."""
-    for field in dataclasses.fields(config):
-        value, kind = getattr(config, field.name), get_type_hints(type(config))[field.name]
-        if not matches(value, kind):
-            raise InputError(f"{field.name} = {value!r} is not valid.", f"Expected {describe(kind)}.")
-
-
-def describe(kind: Any) -> str:
-    """The declared type in words."""
-    inner = get_args(kind)
-    if get_origin(kind) is Literal:
-        return " or ".join(map(repr, inner))
-    if get_origin(kind) is tuple:
-        return f"a list, each {describe(inner[0])}"
-    names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", type(None): "nothing"}
-    return " or ".join(map(describe, inner)) if inner else names[kind]
-
-
-def matches(value: Any, kind: Any) -> bool:
-    """Does a value have the declared type? Understands Literal, unions, tuples and plain types; numbers are finite."""
-    if get_origin(kind) is Literal:
-        return value in get_args(kind)
-    if get_origin(kind) is tuple:
-        inner = get_args(kind)
-        items = inner[:1] * len(value) if inner[-1] is Ellipsis and isinstance(value, tuple) else inner
-        return isinstance(value, tuple) and len(value) == len(items) and all(map(matches, value, items))
-    if get_args(kind):
-        return any(matches(value, option) for option in get_args(kind))
-    if kind in (int, float):
-        number = isinstance(value, (int, kind)) and not isinstance(value, bool)
-        return number and abs(value) <= (sys.maxsize if kind is int else sys.float_info.max)
-    return isinstance(value, kind)
-
-
 # released: the values of the authors' code where they differ from the paper.
 MODEL_PRESETS = {
     "paper": ModelConfig(),
@@ -270,37 +227,32 @@ def preset(name: str) -> tuple[ModelConfig, TrainConfig]:
     return MODEL_PRESETS[name], TRAIN_PRESETS[name]
 
 
-def resolve(
-    preset_name: str | None, dataset: str | None, recipe: dict[str, Any], changes: dict[str, dict[str, Any]]
-) -> tuple[str, ModelConfig, TrainConfig]:
-    """The data set and the settings of a run: preset, then data set, then recipe file, then single changes.
+def resolve(recipe: dict[str, Any]) -> tuple[str, ModelConfig, TrainConfig]:
+    """The data set and the settings of a run: the preset's, then the data set's, then what the recipe says.
 
-    recipe: what `read_toml` gave, or {}. changes: {"model": {...}, "train": {...}} of flags that were given.
-    Raises InputError if the recipe is the record of a run or model of another preset than the one that is asked for.
+    recipe: as `read_toml` gives it. Raises InputError if no data set is named, or if the recipe is the record of a run
+    or model of another preset than the one that is asked for.
     """
-    record = recipe.get("model", {}).get("preset")
-    name = preset_name or recipe.get("preset") or record or "paper"
+    dataset, record = recipe.get("dataset"), recipe.get("model", {}).get("preset")
+    name = recipe.get("preset") or record or "paper"
     if record and name != record:
         raise InputError(f"preset {name!r} was asked for, but the settings are those of {record!r}")
-    planned, dataset = recipe.get("dataset"), dataset or recipe.get("dataset")
     if not dataset:
         raise InputError("no data set is named", "give --dataset vox, taichi, bair, toons or a folder")
     model, train = preset(name)
     if name == "released" and dataset in ("taichi", "bair"):
         model, train = update(model, RELEASED_BODIES[0]), update(train, RELEASED_BODIES[1])
     train = update(train, DATASETS.get(dataset, {}))
-    for values in (recipe, changes):
-        model = update(model, values.get("model", {}), "[model]")
-        train = update(train, values.get("train", {}), "[train]")
-    if planned and dataset != planned and "data" not in changes.get("train", {}):
-        train = update(train, {"data": ""})  # the folder in the recipe is that of another data set
-    return dataset, model, train
+    return dataset, update(model, recipe.get("model", {}), "[model]"), update(train, recipe.get("train", {}), "[train]")
 
 
 def merge(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
-    """Two recipes in one; what both say is as the second says."""
+    """Two recipes in one; what both say is as the second says. A folder of data belongs to its data set alone."""
     tables = {key: first.get(key, {}) | second.get(key, {}) for key in ("model", "train")}
-    return {**first, **second, **tables}
+    merged = {**first, **second, **tables}
+    if first.get("dataset", merged.get("dataset")) != merged.get("dataset") and "data" not in second.get("train", {}):
+        tables["train"].pop("data", None)
+    return merged
 
 
 def nearest(name: str, known: Any) -> str:
@@ -309,16 +261,19 @@ def nearest(name: str, known: Any) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def update(config: Any, changes: dict[str, Any], where: str = "the configuration") -> Any:
-    """A copy of a configuration with some fields changed; InputError names the nearest known key."""
-    if not isinstance(changes, dict):
-        raise InputError(f"{where} is not a table of names and values.")
-    known = [field.name for field in dataclasses.fields(config)]
-    for key in changes:
+def check_keys(table: dict[str, Any], known: Collection[str], where: str) -> None:
+    """Raise InputError for a key that is not known, and name the nearest one."""
+    for key in table:
         if key not in known:
             raise InputError(f"Unknown key {key!r} in {where}{nearest(key, known)}.", f"Known are {', '.join(known)}.")
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in changes.items()}
-    return dataclasses.replace(config, **values)
+
+
+def update(config: Any, changes: dict[str, Any], where: str = "the configuration") -> Any:
+    """A copy of a configuration with some fields changed, lists as tuples; InputError for what is not valid."""
+    if not isinstance(changes, dict):
+        raise InputError(f"{where} is not a table of names and values.")
+    check_keys(changes, [field.name for field in fields(config)], where)
+    return replace(config, **{key: tuple(x) if isinstance(x, list) else x for key, x in changes.items()})
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -333,9 +288,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         content = tomllib.loads(read_text(path if path.exists() else bundled[str(path)], MAX_CONFIG_BYTES))
     except (ValueError, RecursionError) as error:  # also endless digits, deep nesting
         raise InputError(f"{path} is not a readable TOML file: {error}.") from error
+    check_keys(content, KEYS, str(path))
     for key, value in content.items():
-        if key not in KEYS:
-            raise InputError(f"Unknown key {key!r} in {path}{nearest(key, KEYS)}.", f"Known are {', '.join(KEYS)}.")
         if not isinstance(value, KEYS[key]):
             raise InputError(f"{key!r} in {path} has the wrong form.", "Model and train are sections, others texts.")
     return content
@@ -343,7 +297,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 def to_dict(config: Any) -> dict[str, Any]:
     """The fields of a configuration as plain values for JSON or TOML."""
-    return dataclasses.asdict(config)
+    return asdict(config)
 
 
 def model_from_dict(values: dict[str, Any]) -> ModelConfig:

@@ -6,8 +6,6 @@ import torch
 
 from animask.errors import InputError
 
-DEVICES = ("auto", "cpu", "cuda", "mps")
-PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -18,27 +16,16 @@ class Choice(NamedTuple):
     reason: str
 
 
-def has_device(name: str) -> bool:
-    """Whether torch can compute on "cuda" or "mps" here; "cpu" is always there. "cuda:1" asks for that one."""
-    kind, _, index = name.partition(":")
-    if kind == "cuda":
-        return torch.cuda.is_available() and int(index or 0) < torch.cuda.device_count()
-    if kind == "mps":
-        return torch.backends.mps.is_available()
-    return kind == "cpu"
-
-
 def pick_device(name: str = "auto") -> Choice:
-    """ "auto" to cuda, mps or cpu; a named device is checked. Raises InputError if it is not there."""
+    """ "auto" to cuda, mps or cpu; "cuda:1" is the second GPU. Raises InputError for what is not there."""
+    there = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available()), "cpu": 1}
     if name == "auto":
-        for kind in ("cuda", "mps"):
-            if has_device(kind):
-                return Choice(kind, f"{kind} is available")
-        return Choice("cpu", "neither CUDA nor MPS is available")
+        kind = next(kind for kind, count in there.items() if count)
+        return Choice(kind, "neither CUDA nor MPS is available" if kind == "cpu" else f"{kind} is available")
     kind, _, index = name.partition(":")
-    if kind not in DEVICES or (index and not index.isdigit()):
-        raise InputError(f"unknown device {name!r}", f"choose one of {', '.join(DEVICES)}")
-    if not has_device(name):
+    if kind not in there or (index and not index.isdigit()):
+        raise InputError(f"unknown device {name!r}", f"choose one of auto, {', '.join(there)}")
+    if int(index or 0) >= there[kind]:
         raise InputError(f"device {name!r} is not available here", "use --device auto or --device cpu")
     return Choice(name, "asked for")
 
@@ -51,10 +38,10 @@ def cpu_has_bf16() -> bool:
 
 def pick_precision(name: str, device: str) -> Choice:
     """ "auto" to bf16 where the device computes it in hardware, fp32 elsewhere. Raises InputError for the rest."""
-    if name not in PRECISIONS:
-        raise InputError(f"unknown precision {name!r}", f"choose one of {', '.join(PRECISIONS)}")
-    if name != "auto":
+    if name in DTYPES:
         return Choice(name, "asked for")
+    if name != "auto":
+        raise InputError(f"unknown precision {name!r}", f"choose one of auto, {', '.join(DTYPES)}")
     if device.startswith("cuda"):
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
         return Choice("bf16", "the GPU has bf16 units") if fast else Choice("fp32", "the GPU has no bf16 units")

@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,8 +13,8 @@ from animask.config import ModelConfig, TrainConfig, to_dict
 from animask.files import replacing
 from animask.images import to_tensor, write_image
 from animask.model import Animator
-from animask.pairs import Pairs, Sample, unpack
-from animask.streaming import encode_source, lay_out, trace_frames
+from animask.pairs import Pairs, unpack
+from animask.streaming import device_of, encode_source, lay_out, trace_frames
 
 LOG, CONFIG, PREVIEWS = "log.jsonl", "config.toml", "previews"
 DARK, BRIGHT, STILL = 0.005, 0.995, 0.001  # mean of masks that are 0 or 1 everywhere; mean change of those that rest
@@ -22,64 +23,36 @@ CASES = 32  # held-out pairs that are measured
 SHOWN = 4  # of them in the sheet: driven by their own target, then by the target of the next
 
 Report = Callable[[str], None]
+Case = tuple[np.ndarray, np.ndarray]  # a held-out source and a target of the same identity, RGB uint8 (R, R, 3)
 
 
-class Progress(NamedTuple):
-    """How far a run is: its step, its share of the whole, its last figures by name, and the seconds that are left."""
-
-    step: int
-    share: float
-    figures: dict[str, float]
-    seconds_left: float
-
-
-class Cases(NamedTuple):
-    """Held-out pairs, uint8 (CASES, R, R, 3): sources, and targets of the same identities."""
-
-    sources: np.ndarray
-    targets: np.ndarray
-
-
-def describe(progress: Progress) -> str:
-    """Progress in one line."""
+def describe(step: int, share: float, figures: dict[str, float], seconds_left: float) -> str:
+    """How far a run is, in one line: its step, its share of the whole, and its last figures."""
     hidden = ("lr", "samples_per_second")
-    shown = [f"{k} {v:.4f}" for k, v in progress.figures.items() if k not in hidden and not k.startswith("val_")]
-    pace = f"{progress.figures['samples_per_second']:.1f} samples/s  {progress.seconds_left / 60:.0f} min left"
-    return "  ".join([f"step {progress.step} ({progress.share:.0%})", *shown, pace])
+    shown = [f"{k} {v:.4f}" for k, v in figures.items() if k not in hidden and not k.startswith("val_")]
+    pace = f"{figures['samples_per_second']:.1f} samples/s  {seconds_left / 60:.0f} min left"
+    return "  ".join([f"step {step} ({share:.0%})", *shown, pace])
 
 
-class Log:
-    """The figures of one run, a line a step; what an earlier part of it logged beyond `step` is dropped."""
-
-    def __init__(self, run: Path, step: int) -> None:
-        self.run, path = run, run / LOG
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
-        with replacing(path) as temporary:
-            temporary.write_text("".join(f"{line}\n" for line in lines if 0 < step_of(line) <= step), encoding="utf-8")
-        self.file = path.open("a", encoding="utf-8")
-
-    def write(self, step: int, values: dict[str, float]) -> None:
-        """One line of figures."""
-        self.file.write(json.dumps({"step": step, **values}) + "\n")
-        self.file.flush()
-
-    def picture(self, step: int, image: np.ndarray) -> None:
-        """A sheet of intermediates, RGB uint8 (H, W, 3)."""
-        folder = self.run / PREVIEWS
-        folder.mkdir(exist_ok=True)
-        write_image(folder / f"{step:07}.png", image)
+def write_log(run: Path, step: int, values: dict[str, float]) -> None:
+    """One line of figures more in the log of a run."""
+    with (run / LOG).open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"step": step, **values}) + "\n")
 
 
-def step_of(line: str) -> int:
-    """The step of a line of the log, or 0 if a kill has cut it."""
-    try:
-        return int(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
-        return 0
+def cut_log(run: Path, step: int) -> None:
+    """Drop what an earlier part of a run logged beyond `step`."""
+    path, kept = run / LOG, ""
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        with suppress(ValueError):  # a kill has cut the line
+            kept += f"{line}\n" if json.loads(line)["step"] <= step else ""
+    with replacing(path) as temporary:
+        temporary.write_text(kept, encoding="utf-8")
 
 
-def judge_masks(step: int, mean: float, motion: float) -> str:
+def judge_masks(step: int, figures: dict[str, float]) -> str:
     """A word on masks that show nothing, or nothing."""
+    mean, motion = figures.get("mask_mean", 0.5), figures.get("mask_motion", 1.0)  # none before the first step
     if mean < DARK:
         fault = f"dark (mean {mean:.5f})"
     elif mean > BRIGHT:
@@ -94,42 +67,56 @@ def judge_masks(step: int, mean: float, motion: float) -> str:
 
 
 def write_toml(path: Path, dataset: str, model: ModelConfig, train: TrainConfig) -> None:
-    """The resolved configuration, in the form that --config reads."""
+    """The resolved configuration, in the form that --config reads; JSON's texts, numbers and lists are TOML's too."""
+    quote = partial(json.dumps, ensure_ascii=False)
     lines = [f"dataset = {quote(dataset)}"]
     for name, config in (("model", model), ("train", train)):
         lines += ["", f"[{name}]", *(f"{k} = {quote(v)}" for k, v in to_dict(config).items() if v is not None)]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8", errors="replace")
+    with replacing(path) as temporary:
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8", errors="replace")
 
 
-def quote(value: Any) -> str:
-    """A value as TOML: as in JSON, which has the same numbers, lists and escapes, but for the letter DEL."""
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def hold_out(pairs: Pairs) -> Cases:
+def hold_out(pairs: Pairs) -> list[Case]:
     """The first pairs of a held-out stream."""
-    samples: list[Sample] = [pairs[number] for number in range(CASES)]
-    columns = [[sample.rows[i] for sample in samples] for i in range(2)]
-    return Cases(*(unpack(rows, pairs.resolution, clay=False)[0].permute(0, 2, 3, 1).numpy() for rows in columns))
+    rows = [list(pairs[number].rows[:2]) for number in range(CASES)]
+    frames = [unpack(pair, pairs.resolution, clay=False)[0].permute(0, 2, 3, 1).numpy() for pair in rows]
+    return [(source, target) for source, target in frames]
+
+
+def preview(
+    run: Path, step: int, model: Animator, cases: list[Case], figures: dict[str, float], report: Report
+) -> dict[str, float]:
+    """Held-out figures for the log and for people, a word on masks that show nothing, and a sheet in a run's folder.
+
+    figures: of the last steps. Raises FloatingPointError where the model's are not finite.
+    """
+    values, folder = validate(model, cases), run / PREVIEWS
+    folder.mkdir(exist_ok=True)
+    write_image(folder / f"{step:07}.png", draw_sheet(model, cases))
+    write_log(run, step, values)
+    coarse, final, copied = values.values()
+    ratio = final / max(copied, 1e-9)
+    report(f"held-out L1: coarse {coarse:.4f}, final {final:.4f}, copying the source {copied:.4f} (ratio {ratio:.2f})")
+    if word := judge_masks(step, figures):
+        report(word)
+    return values
 
 
 @torch.inference_mode()
-def validate(model: Animator, cases: Cases, device: torch.device) -> dict[str, float]:
+def validate(model: Animator, cases: list[Case]) -> dict[str, float]:
     """Reconstruction of held-out pairs without r and P_test, as the paper evaluates it; L1 of c, f and the source."""
     sums = np.zeros(3)
-    for source, target in zip(*cases, strict=True):
-        s, d = to_tensor(source, device), to_tensor(target, device)
-        m_s, m_d = model.m(s), model.m(d)
-        c, f = model.render(s, m_s, m_d)
+    for case in cases:
+        s, d = (to_tensor(frame, device_of(model)) for frame in case)
+        c, f = model.render(s, model.m(s), model.m(d))
         sums += [float((x - d).abs().mean()) for x in (c, f, s)]
-    return dict(zip(("val_l1_c", "val_l1_f", "val_l1_copy"), (sums / len(cases.sources)).tolist(), strict=True))
+    return dict(zip(("val_l1_c", "val_l1_f", "val_l1_copy"), (sums / len(cases)).tolist(), strict=True))
 
 
-def draw_sheet(model: Animator, cases: Cases) -> np.ndarray:
+def draw_sheet(model: Animator, cases: list[Case]) -> np.ndarray:
     """Rows of the columns of the paper's figure 3: SHOWN reconstructions, then SHOWN animations across identities."""
     rows: list[np.ndarray] = []
     for i in range(SHOWN * 2):
-        source, driver = np.ascontiguousarray(cases.sources[i % SHOWN]), cases.targets[i % SHOWN + i // SHOWN]
-        trace = trace_frames(model, encode_source(model, source), [driver])
-        rows += lay_out(trace, source, [driver], "strip")
+        source, driver = cases[i % SHOWN][0], cases[i % SHOWN + i // SHOWN][1]
+        rows += lay_out(trace_frames(model, encode_source(model, source), [driver]), source, [driver], "strip")
     return np.vstack(rows)

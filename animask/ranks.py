@@ -14,56 +14,75 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, NamedTuple, cast
+from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
 
 from animask.devices import pick_device
 from animask.errors import AnimaskError, InputError
-from animask.model import Animator
 
 PATIENCE = timedelta(hours=12)  # others wait while the first rank decodes a data set
 MOST = 4  # ranks on a CPU, unless more are asked for
 GRACE = 20  # seconds that other ranks have to end
+SIGNALS = signal.SIGINT, signal.SIGTERM
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among its equals: number `rank` of `world`, `local` of its machine, computing on `device`."""
+    """This process among its equals: number `rank` of `world`, `local` of its machine, computing on `device`.
+
+    meeting: the address at which they meet, as torch.distributed takes it; by default what torchrun says.
+    """
 
     device: torch.device
     rank: int = 0
     world: int = 1
     local: int = 0
+    meeting: str = "env://"
 
     @property
     def leads(self) -> bool:
         """Whether this rank writes files and talks."""
         return self.rank == 0
 
-    def synchronise(self, model: Animator) -> Animator:
-        """The model with batch statistics over all GPUs; on a CPU each rank has its own, or all would wait for all."""
-        if self.world > 1 and self.device.type == "cuda":
-            return cast(Animator, nn.SyncBatchNorm.convert_sync_batchnorm(model))
-        return model
+    @contextmanager
+    def joined(self) -> Iterator[None]:
+        """Among the others while inside: nccl between GPUs, gloo between CPUs. If the leading one ends, so do all."""
+        if self.world == 1:
+            yield
+            return
+        backend = "gloo"
+        if self.device.type == "cuda":
+            backend = "cpu:gloo,cuda:nccl"
+            torch.cuda.set_device(self.local if self.device.index is None else self.device)
+        distributed.init_process_group(backend, self.meeting, PATIENCE, self.world, self.rank)
+        try:
+            yield
+        except RuntimeError as error:
+            if self.leads or "onnection" not in str(error):
+                raise
+            raise SystemExit(1) from error  # the leading process has said why
+        finally:
+            distributed.destroy_process_group()
+
+    @contextmanager
+    def in_turn(self) -> Iterator[None]:
+        """The first rank of every machine goes before the others, so that caches are filled once."""
+        if self.local:
+            self.highest(0)
+        yield
+        if not self.local:
+            self.highest(0)
 
     def share_gradients(self, model: nn.Module) -> None:
         """Give every parameter that learns the mean of its gradients over all ranks."""
         if self.world == 1:
             return
         gradients = [x.grad for x in model.parameters() if x.grad is not None]
-        flat = torch.cat([x.flatten() for x in gradients])
-        distributed.all_reduce(flat)
-        for gradient, part in zip(gradients, flat.div_(self.world).split([x.numel() for x in gradients]), strict=True):
+        mean = self.mean(torch.cat([x.flatten() for x in gradients]))
+        for gradient, part in zip(gradients, mean.split([x.numel() for x in gradients]), strict=True):
             gradient.copy_(part.view_as(gradient))
-
-    def highest(self, *values: float) -> list[float]:
-        """The highest of each value over all ranks, so that all do the same; the processes meet, no GPU waits."""
-        tensor = torch.tensor(values, dtype=torch.float64)
-        if self.world > 1:
-            distributed.all_reduce(tensor, distributed.ReduceOp.MAX)
-        return tensor.tolist()
 
     def mean(self, values: Tensor) -> Tensor:
         """The mean over the ranks of one tensor, which is changed."""
@@ -71,67 +90,12 @@ class Ranks:
             distributed.all_reduce(values)
         return values / self.world
 
-    @contextmanager
-    def in_turn(self) -> Iterator[None]:
-        """The first rank of every machine goes before the others, so that caches are filled once.
-
-        Where one of the first fails, it raises, and all others end with its exit code.
-        """
-        if self.local:
-            self.end_with(0)
-        code = 1
-        try:
-            yield
-            code = 0
-        except AnimaskError as error:
-            code = error.exit_code
-            raise
-        finally:
-            if not self.local:
-                self.end_with(code)
-
-    def end_with(self, code: int) -> None:
-        """Meet the other ranks, and raise SystemExit if one of them, but not this, has failed."""
-        (worst,) = self.highest(code)
-        if worst and not code:
-            raise SystemExit(int(worst))
-
-
-class Place(NamedTuple):
-    """Where a process stands among `world`, and how they meet: an address as torch.distributed takes it."""
-
-    rank: int
-    world: int
-    local: int
-    meeting: str
-
-
-def find_place() -> Place:
-    """As torchrun says, or alone."""
-    rank, world, local = (
-        int(os.environ.get(*item)) for item in (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"))
-    )
-    return Place(rank, world, local, "env://")
-
-
-@contextmanager
-def join(place: Place, device: str) -> Iterator[Ranks]:
-    """This process among the others; nccl between GPUs, gloo between CPUs. InputError if there is no such device."""
-    name = pick_device(device).name
-    if place.world == 1:
-        yield Ranks(torch.device(name))
-        return
-    if name == "cuda":
-        name = f"cuda:{place.local}"
-        torch.cuda.set_device(name)
-    backend = "cpu:gloo,cuda:nccl" if name.startswith("cuda") else "gloo"
-    distributed.init_process_group(
-        backend, init_method=place.meeting, timeout=PATIENCE, rank=place.rank, world_size=place.world
-    )
-    try:
-        yield Ranks(torch.device(name), place.rank, place.world, place.local)
-    finally:
-        distributed.destroy_process_group()
+    def highest(self, *values: float) -> list[float]:
+        """The highest of each value over all ranks, so that all do the same; the processes meet, no GPU waits."""
+        tensor = torch.tensor(values, dtype=torch.float64)
+        if self.world > 1:
+            distributed.all_reduce(tensor, distributed.ReduceOp.MAX)
+        return tensor.tolist()
 
 
 def count_ranks(device: str, wanted: int | None) -> int:
@@ -147,17 +111,22 @@ def count_ranks(device: str, wanted: int | None) -> int:
 
 
 @contextmanager
-def companions(count: int, function: Callable[..., None], *arguments: Any) -> Iterator[Place]:
-    """The place of this process, the first of `count`; the others run `function(place, *arguments)` meanwhile.
+def companions(count: int, device: str, function: Callable[..., Any], *arguments: Any) -> Iterator[Ranks]:
+    """This process as the first of `count`; the others run `function(ranks, *arguments)` meanwhile.
 
-    They do not hear signals: this one does, and all agree to end. Raises AnimaskError where one of them is lost.
+    One alone starts no others, and is what torchrun says it is. The others do not hear signals: this one does, and all
+    agree to end. Raises InputError if there is no such device, AnimaskError where one of them is lost.
     """
+    own = torch.device(pick_device(device).name)
+    if count == 1:
+        rank, world, local = (os.environ.get(*x) for x in (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0")))
+        yield Ranks(own, int(rank), int(world), int(local))
+        return
+    context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:
-        meeting = f"file://{folder}/meeting"
-        places = [Place(rank, count, rank, meeting) for rank in range(count)]
-        context = multiprocessing.get_context("spawn")
-        others = [context.Process(target=function, args=(place, *arguments)) for place in places[1:]]
-        with deaf():
+        places = [Ranks(own, rank, count, rank, f"file://{folder}/meeting") for rank in range(count)]
+        others = [context.Process(target=function, args=(ranks, *arguments)) for ranks in places[1:]]
+        with handling(signal.SIG_IGN):  # not even before their first line
             for process in others:
                 process.start()
         try:
@@ -179,14 +148,15 @@ def companions(count: int, function: Callable[..., None], *arguments: Any) -> It
 
 
 @contextmanager
-def deaf() -> Iterator[None]:
-    """Processes that are started inside do not hear Ctrl-C and SIGTERM, not even before their first line."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+def handling(handler: Any) -> Iterator[None]:
+    """Ctrl-C and SIGTERM go to a handler while inside; what ignores them already, still does.
+
+    Only the main thread of a process gets signals; in others nothing changes.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    before = {x: signal.signal(x, handler) for x in SIGNALS if main and signal.getsignal(x) is not signal.SIG_IGN}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, old in before.items():
+            signal.signal(number, old)

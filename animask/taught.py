@@ -4,8 +4,6 @@ paper: m, ℓ and h learn from the reconstruction alone, and r from P_train; her
 is can be shown, because finding it from nothing takes far more data and time. At test time nothing changes.
 """
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
@@ -14,7 +12,7 @@ from animask.config import TrainConfig
 from animask.found import measure
 from animask.losses import clay_loss, clay_weight, pixel_loss
 from animask.lpips import Lpips
-from animask.model import Animator
+from animask.model import Animator, View, whole
 from animask.moves import borrow_outline, smooth_warp
 from animask.pairs import TOON, Batch
 from animask.perturb import augment, p_test
@@ -26,24 +24,19 @@ RAW, RAW_TOON = 0.6, 0.35  # up to here m(d) itself, beyond it r's answer
 AROUND = 0.6  # how often the crop lies around the face
 SKIN = 0.47  # clay of a face is brighter
 
-View = Callable[[Tensor], Tensor]
-
 
 class Taught(nn.Module):
-    """The loss of a batch for all four networks, and figures of it.
+    """The loss of a batch for all four networks, and figures of it."""
 
-    crop: side of the square of each frame that h and LPIPS see; the frame's side for all of it.
-    """
-
-    def __init__(self, config: TrainConfig, crop: int) -> None:
+    def __init__(self, config: TrainConfig) -> None:
         super().__init__()
-        self.config, self.crop = config, crop
+        self.config = config
         self.alex, self.vgg = Lpips("alex"), Lpips("vgg16")
 
     def forward(self, model: Animator, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """batch: floats in [0, 1] with clay, as `shake` makes them. The figures wait for no device."""
         s, target, clay, config = batch.s, batch.target, batch.clay_d, self.config
-        view = window(clay, s.shape[3], self.crop, generator)
+        view = window(clay, s.shape[3], config.crop or s.shape[3], generator)
         m_s, m_d, m_o = draw_masks(model, batch, generator)  # eq. (1)
         m_dp = perturb_masks(model, batch, m_d, m_o, generator)
         m_dr = model.refine(s, m_s, m_dp)  # eq. (2)
@@ -61,8 +54,7 @@ class Taught(nn.Module):
         loss = loss + config.lambda_looks * looks
         figures = {"loss": loss, "loss_c": loss_c, "loss_f": loss_f, "looks": looks_f.mean()}
         figures |= {"m": (m_d - clay).abs().mean(), "r": (m_dr - clay).abs().mean()}
-        seen = measure(s, target, m_s, m_d, c, c) | {"l1_f": (f - truth).abs().mean()}  # of what h was shown
-        return loss, figures | seen
+        return loss, figures | measure(s, target, m_s, m_d, c, f, truth)
 
     def looks(self, x: Tensor, y: Tensor) -> Tensor:
         """LPIPS of two batches of images, (B,): by AlexNet, which takes every fourth pixel and alone would leave a
@@ -112,7 +104,7 @@ def window(clay: Tensor, side: int, crop: int, generator: torch.Generator) -> Vi
     backgrounds would blur.
     """
     if crop >= side:
-        return lambda x: x
+        return whole
     b, size, device = len(clay), clay.shape[3], clay.device
     bright = (clay[:, 0] > SKIN).float()
     mass = bright.sum((1, 2))

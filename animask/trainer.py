@@ -20,22 +20,15 @@ LONGEST = 100.0  # gradient of a taught step
 SETTLING = 12  # batches that the statistics of the average are taken of
 
 
-class Average:
-    """Exponential moving average of the weights; buffers (running statistics) are copied.
+@torch.no_grad()
+def average(ema: Animator, model: Animator, step: int, decay: float) -> None:
+    """Take the weights after step number `step` into their moving average; running statistics are copied.
 
-    Its decay starts low, (1 + n) / (10 + n), so that the random weights of the start fade.
+    The decay starts low, (1 + n) / (10 + n), so that the random weights of the start fade.
     """
-
-    def __init__(self, model: Animator, decay: float) -> None:
-        self.decay = decay
-        self.module = copy.deepcopy(model).requires_grad_(False).eval()
-
-    @torch.no_grad()
-    def update(self, model: Animator, step: int) -> None:
-        """Take in the weights after step number `step`."""
-        share = 1 - min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(list(self.module.parameters()), list(model.parameters()), share)
-        torch._foreach_copy_(list(self.module.buffers()), list(model.buffers()))
+    share = 1 - min(decay, (1 + step) / (10 + step))
+    torch._foreach_lerp_(list(ema.parameters()), list(model.parameters()), share)
+    torch._foreach_copy_(list(ema.buffers()), list(model.buffers()))
 
 
 class Trainer:
@@ -47,10 +40,11 @@ class Trainer:
 
     def __init__(self, model: Animator, lesson: Found | Taught, config: TrainConfig, epoch: int, ranks: Ranks) -> None:
         self.config, self.ranks, self.device = config, ranks, ranks.device
-        model = model.to(self.device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-        self.model = ranks.synchronise(model)
+        self.model = model.to(self.device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+        if ranks.world > 1 and self.device.type == "cuda":  # on a CPU all would wait for all in every layer
+            self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
         self.lesson = lesson.to(self.device)
-        self.ema = Average(self.model, config.ema)
+        self.ema = copy.deepcopy(self.model).requires_grad_(False).eval()
         betas = (config.beta1, config.beta2)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.lr, betas=betas, fused=True)
         self.step, self.samples, self.seconds = 0, 0, 0.0
@@ -90,7 +84,7 @@ class Trainer:
         self.optimizer.step()
         self.step += 1
         self.samples += len(batch.s) * self.ranks.world
-        self.ema.update(self.model, self.step)
+        average(self.ema, self.model, self.step, self.config.ema)
         return {name: value.detach().float() for name, value in figures.items()}
 
     def judge(self, model: Animator, batch: Batch, seed: int) -> tuple[Tensor, dict[str, Tensor]]:
@@ -108,15 +102,12 @@ class Trainer:
     @torch.no_grad()
     def settle(self, batches: Iterator[Batch]) -> None:
         """Take BatchNorm's statistics of the averaged weights anew: copied ones belong to the last steps' weights."""
-        model = self.ema.module
-        norms = [x for x in model.modules() if isinstance(x, nn.BatchNorm2d | nn.SyncBatchNorm)]
-        momenta = [norm.momentum for norm in norms]
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None  # the mean of all batches
+        model = self.ema
+        for norm in model.modules():
+            if isinstance(norm, nn.BatchNorm2d | nn.SyncBatchNorm):
+                norm.reset_running_stats()
+                norm.momentum = None  # the mean of all batches
         model.train()
         for number in range(SETTLING):
             self.judge(model, next(batches), self.chance() + number)
         model.eval()
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum

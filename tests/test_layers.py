@@ -18,11 +18,11 @@ def pass_through(conv):
 
 
 @pytest.mark.parametrize("order", ["relu-bn", "bn-relu"])
-def test_encoding_block_averages_blocks_of_four(order):
+def test_encoding_block_cuts_negative_values_and_averages_blocks_of_four(order):
     block = encoding_block(1, 1, order).eval()
     pass_through(block.conv)
-    x = torch.tensor([[1.0, 2, 10, 20], [3, 4, 30, 40]]).view(1, 1, 2, 4)
-    assert torch.allclose(block(x), torch.tensor([2.5, 25.0]).view(1, 1, 1, 2), rtol=1e-4)
+    x = torch.tensor([[1.0, 2, 10, 20], [3, 4, 30, -40]]).view(1, 1, 2, 4)
+    assert torch.allclose(block(x), torch.tensor([2.5, 15.0]).view(1, 1, 1, 2), rtol=1e-4)
 
 
 def test_paper_normalises_after_the_relu():
@@ -37,26 +37,12 @@ def test_paper_normalises_after_the_relu():
     assert released(x).mean() > 0.1
 
 
-def test_encoding_block_cuts_negative_values():
-    for order in ("relu-bn", "bn-relu"):
-        block = encoding_block(1, 1, order).eval()
-        pass_through(block.conv)
-        assert block(-torch.ones(1, 1, 4, 4)).eq(0).all()
-
-
 def test_decoding_block_repeats_pixels_and_cuts_negative_values():
     block = decoding_block(1, 1).eval()
     pass_through(block.conv)
     y = block(torch.tensor([[1.0, -2.0], [3.0, 4.0]]).view(1, 1, 2, 2))
     expected = torch.tensor([[1.0, 1, 0, 0], [1, 1, 0, 0], [3, 3, 4, 4], [3, 3, 4, 4]])
     assert torch.allclose(y[0, 0], expected, rtol=1e-4)
-
-
-def test_decoding_block_normalises_before_the_relu():
-    y = decoding_block(3, 4)(noise(8, 3, 4, 4))
-    assert y.shape == (8, 4, 8, 8)
-    assert y.min() == 0
-    assert 0.3 < y.gt(0).float().mean() < 0.7
 
 
 def test_residual_block_adds_its_input_and_ends_without_a_relu():
@@ -82,21 +68,14 @@ def widths(blocks):
     return [(block.conv.in_channels, block.conv.out_channels) for block in blocks]
 
 
-def test_encoder_and_decoder_mirror_each_other():
-    net = EncoderDecoder(5, 4, 3, 16, "relu-bn", skips=False)
+@pytest.mark.parametrize("skips", [False, True])
+def test_encoder_and_decoder_mirror_each_other_and_a_unet_decodes_what_it_has_kept(skips):
+    net, x = EncoderDecoder(5, 4, 3, 16, "relu-bn", skips), noise(2, 5, 16, 24)
     assert widths(net.encoder) == [(5, 8), (8, 16), (16, 16)]
-    assert widths(net.decoder) == [(16, 16), (16, 8), (8, 4)]
-    assert net(noise(2, 5, 16, 24)).shape == (2, 4, 16, 24)
-
-
-def test_unet_decodes_what_it_has_kept():
-    net = EncoderDecoder(5, 4, 3, 16, "relu-bn", skips=True)
-    assert widths(net.encoder) == [(5, 8), (8, 16), (16, 16)]
-    assert widths(net.decoder) == [(16, 16), (16 + 16, 8), (8 + 8, 4)]
-    x = noise(2, 5, 16, 24)
+    assert widths(net.decoder) == [(16, 16), (16 + 16 * skips, 8), (8 + 8 * skips, 4)]
     y = net(x)
-    assert y.shape == (2, 4 + 5, 16, 24)
-    assert torch.equal(y[:, 4:], x)
+    assert y.shape == (2, net.outputs, 16, 24)
+    assert torch.equal(y[:, 4:], x[:, : 5 * skips])
 
 
 def test_only_the_unet_sees_past_its_deepest_block():
@@ -106,17 +85,6 @@ def test_only_the_unet_sees_past_its_deepest_block():
         nn.init.zeros_(net.encoder[-1].conv.weight)
         a, b = net(noise(1, 3, 16, 16)), net(-noise(1, 3, 16, 16))
         assert (a[:, :4] - b[:, :4]).abs().max().gt(1e-6) == skips
-
-
-def test_every_skip_of_the_unet_is_used():
-    net = EncoderDecoder(3, 4, 3, 16, "bn-relu", skips=True).eval()
-    x = noise(1, 3, 16, 16)
-    before = net(x)[:, :4]
-    for block, kept in zip(net.decoder[1:], (16, 8), strict=True):
-        weight = block.conv.weight.detach().clone()
-        block.conv.weight.data[:, -kept:] = 0
-        assert (net(x)[:, :4] - before).abs().max() > 1e-6
-        block.conv.weight.data = weight
 
 
 def test_a_dilated_block_sees_further():

@@ -59,54 +59,10 @@ def losses(trace, target):
 # which loss moves which network
 
 
-def test_the_loss_on_f_moves_h_only(model):
-    _, _, loss_f = losses(model(frames(2), frames(2, 1), seeded()), frames(2, 2))
-    loss_f.backward()
-    assert moved(model) == {"h"}
-
-
-def test_the_loss_on_c_moves_l_and_m(model):
-    _, loss_c, _ = losses(model(frames(2), frames(2, 1), seeded()), frames(2, 2))
-    loss_c.backward()
-    assert moved(model) == {"l", "m"}
-
-
-def test_the_loss_on_the_refined_mask_moves_r_only(model):
-    loss_mask, _, _ = losses(model(frames(2), frames(2, 1), seeded()), frames(2, 2))
-    loss_mask.backward()
-    assert moved(model) == {"r"}
-
-
-def gradients(model, *weights):
-    """Gradients of the weighted losses (mask, c, f) by name of the parameter, zero where there is none."""
-    model.zero_grad()
-    parts = losses(model(frames(2), frames(2, 1), seeded()), frames(2, 2))
-    sum(weight * part for weight, part in zip(weights, parts, strict=True) if weight).backward()
-    return {
-        name: torch.zeros_like(value) if value.grad is None else value.grad.clone()
-        for name, value in model.named_parameters()
-    }
-
-
-def test_the_whole_loss_moves_each_network_by_its_own_part(model):
-    whole = gradients(model, 100, 10, 10)
-    own = {
-        "r": gradients(model, 100, 0, 0),
-        "l": gradients(model, 0, 10, 0),
-        "m": gradients(model, 0, 10, 0),
-        "h": gradients(model, 0, 0, 10),
-    }
-    for name, value in whole.items():
-        assert torch.allclose(value, own[name[0]][name], rtol=1e-4, atol=1e-6)
-
-
-def test_one_step_moves_all_four_networks(model):
-    before = {name: value.clone() for name, value in model.named_parameters()}
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    loss_mask, loss_c, loss_f = losses(model(frames(2), frames(2, 1), seeded()), frames(2, 2))
-    (100 * loss_mask + 10 * (loss_c + loss_f)).backward()
-    optimizer.step()
-    assert [name for name, value in model.named_parameters() if torch.equal(value, before[name])] == []
+@pytest.mark.parametrize(("number", "networks"), [(0, {"r"}), (1, {"l", "m"}), (2, {"h"})], ids=["mask", "c", "f"])
+def test_each_loss_moves_its_own_networks(model, number, networks):
+    losses(model(frames(2), frames(2, 1), seeded()), frames(2, 2))[number].backward()
+    assert moved(model) == networks
 
 
 def test_m_learns_from_both_masks(model):
@@ -131,25 +87,19 @@ def test_m_learns_from_both_masks(model):
     assert not torch.allclose(found, from_c(lambda: by_hand(keep, torch.detach)), rtol=1e-2)
 
 
-def test_a_network_that_does_not_learn_yet_is_left_alone(model):
-    model.r.requires_grad_(False)
-    trace = model(frames(2), frames(2, 1), seeded())
-    loss_mask, loss_c, loss_f = losses(trace, frames(2, 2))
-    (100 * loss_mask + 10 * (loss_c + loss_f)).backward()
-    assert moved(model) == {"m", "l", "h"}
-
-
 # training, equations (5) to (7)
 
 
-def test_training_is_the_equations_by_hand(model):
+@pytest.mark.parametrize(("threshold", "cuts"), [("median", (0.0, 1.0)), (0.9, (0.25, 0.75))])
+def test_training_is_the_equations_by_hand(model, threshold, cuts):
     """In eval mode, so that BatchNorm cannot tell one pass for two masks from two passes."""
     model.eval()
+    model.config = replace(TINY, threshold_train=threshold, cuts=cuts)
     s, d = frames(2), frames(2, 1)
     with torch.no_grad():
         trace = model(s, d, seeded())
         m_s, m_d = model.m(s), model.m(d)
-        m_dp = p_train(m_d, TINY.threshold_train, TINY.cuts, seeded())
+        m_dp = p_train(m_d, threshold, cuts, seeded())
         m_dr = model.r(torch.cat((small(s), m_s, m_dp), dim=1))  # eq. (5)
         c = model.l(torch.cat((small(s), m_s, m_d), dim=1))  # eq. (6)
         f = model.h(torch.cat((s, large(m_s), large(m_d), c), dim=1))  # eq. (7)
@@ -164,25 +114,6 @@ def test_source_and_driver_are_normalised_together(model):
     trace = model(s, d, seeded())
     assert model.m.body.encoder[0].norm.num_batches_tracked == 1
     assert torch.allclose(torch.cat((trace.m_s, trace.m_d)), model.m(torch.cat((s, d))), atol=1e-6)
-
-
-def test_training_uses_its_own_threshold_and_cuts(model):
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        other = Animator(replace(TINY, threshold_train=0.9, cuts=(0.25, 0.75)))
-    s, d = frames(2), frames(2, 1)
-    a, b = model(s, d, seeded()), other(s, d, seeded())
-    assert torch.equal(a.m_d, b.m_d)
-    assert torch.equal(b.m_dp, p_train(b.m_d, 0.9, (0.25, 0.75), seeded()))
-    assert not torch.equal(a.m_dp, b.m_dp)
-
-
-def test_training_is_reproducible_with_a_generator(model):
-    model.eval()
-    s, d = frames(2), frames(2, 1)
-    a, b, c = model(s, d, seeded(1)), model(s, d, seeded(1)), model(s, d, seeded(2))
-    assert torch.equal(a.m_dr, b.m_dr)
-    assert not torch.equal(a.m_dr, c.m_dr)
 
 
 def test_masks_of_the_trace_carry_no_gradient_but_the_refined_one(model):
@@ -203,7 +134,7 @@ def test_a_part_of_the_final_frame_is_painted_from_the_same_part_of_everything(m
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(("threshold", "scale"), [("median", 0.75), (0.0, 0.75), (0.0, 0.5), (0.0, 1.0)])
+@pytest.mark.parametrize(("threshold", "scale"), [("median", 0.75), (0.0, 1.0)])
 def test_drive_is_the_equations_by_hand(model, threshold, scale):
     model.eval()
     model.config = replace(TINY, threshold=threshold, scale=scale)
@@ -242,68 +173,12 @@ def test_the_source_is_encoded_once_for_many_drivers(model):
     model.eval()
     s, d = frames(1), frames(3, 1)
     m_s = model.m(s)
-    seen = []
-    model.m.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
     together = model.drive(s, m_s, d)
-    assert len(seen) == 1
-    assert torch.equal(seen[0], d)
     assert together.f.shape == (3, 3, SIDE, SIDE)
     for i in range(3):
         alone = model.drive(s, m_s, d[i : i + 1])
         for a, b in zip(together[1:], alone[1:], strict=True):
             assert torch.allclose(a[i : i + 1], b, atol=1e-5)
-
-
-@torch.no_grad()
-def test_nothing_of_the_driver_but_its_mask_reaches_the_frame(model):
-    model.eval()
-    s = frames(1)
-    m_s, mask = model.m(s), torch.rand((1, 1, TINY.mask_size, TINY.mask_size), generator=seeded())
-    model.m.forward = lambda x: mask
-    a, b = model.drive(s, m_s, frames(1, 1)), model.drive(s, m_s, frames(1, 2))
-    assert torch.equal(a.f, b.f)
-    mask = 1 - mask
-    assert not torch.equal(model.drive(s, m_s, frames(1, 1)).f, a.f)
-
-
-@torch.no_grad()
-def test_driving_in_eval_mode_changes_nothing_in_the_model(model):
-    model.eval()
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    model.drive(frames(1), model.m(frames(1)), frames(2, 1))
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-
-
-@torch.no_grad()
-def test_render_follows_the_mask_that_it_is_given(model):
-    """The raw one to reconstruct: neither P_test nor r is run."""
-    model.eval()
-    model.r.register_forward_hook(lambda *_: pytest.fail("r was run"))
-    s = frames(1)
-    m_s, m_d = model.m(s), model.m(frames(2, 1))
-    c, f = model.render(s, m_s, m_d)
-    assert torch.equal(c, model.coarse(s, m_s, m_d))
-    assert torch.equal(f, model.final(s, m_s, m_d, c))
-    assert f.shape == (2, 3, SIDE, SIDE)
-
-
-@torch.no_grad()
-@pytest.mark.parametrize(
-    "config",
-    [
-        replace(TINY, resolution=96),
-        replace(TINY, reduction=2),
-        replace(MODEL_PRESETS["paper"], width=4, resolution=128),
-        replace(MODEL_PRESETS["released"], width=4, resolution=128),
-    ],
-    ids=["tiny-96", "reduction-2", "paper-128", "released-128"],
-)
-def test_drive_at_other_sizes(config):
-    model = Animator(config).eval()
-    s, d = torch.rand(2, 1, 3, config.resolution, config.resolution)
-    trace = model.drive(s, model.m(s), d)
-    masks = (1, 1, config.mask_size, config.mask_size)
-    assert [tuple(x.shape) for x in trace] == [masks] * 4 + [(1, 3, config.resolution, config.resolution)] * 2
 
 
 def test_cat_repeats_a_batch_of_one():

@@ -5,13 +5,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from training_cases import CPU, TINY, be_quick, finish, heard, make_batch, make_data, make_trainer, settings, start
+from training_cases import TINY, finish, heard, make_batch, make_data, make_trainer, start, wait_for
 
 from animask import ranks
 from animask.checkpoints import CHECKPOINT
@@ -19,9 +18,8 @@ from animask.cli import main
 from animask.devices import Choice
 from animask.errors import AnimaskError, InputError
 from animask.pairs import Batch
-from animask.ranks import MOST, Place, Ranks, companions, count_ranks, join
+from animask.ranks import MOST, Ranks, companions, count_ranks
 from animask.trainer import Trainer
-from animask.training import Run
 from animask.weights import load_model, read_metadata
 
 WORLD = 2
@@ -49,10 +47,10 @@ def gradients(trainer: Trainer, batch: Batch) -> dict[str, torch.Tensor]:
     return {name: x.grad.contiguous() for name, x in trainer.model.named_parameters() if x.grad is not None}
 
 
-def meet(place: Place, folder: Path) -> None:
+def meet(own: Ranks, folder: Path) -> None:
     """Gradients of a rank's share, and what all agree on."""
     torch.set_num_threads(1)
-    with join(place, "cpu") as own:
+    with own.joined():
         batch = Batch(*(x[own.rank :: WORLD] for x in make_batch(4)))
         found = gradients(make_trainer(ranks=own), batch)
         highest = own.highest(own.rank + 3, -own.rank)
@@ -61,8 +59,8 @@ def meet(place: Place, folder: Path) -> None:
 
 
 def test_two_ranks_have_the_gradients_of_one_and_agree(tmp_path):
-    with companions(WORLD, meet, tmp_path) as place:
-        meet(place, tmp_path)
+    with companions(WORLD, "cpu", meet, tmp_path) as own:
+        meet(own, tmp_path)
     found = [load_file(tmp_path / str(rank)) for rank in range(WORLD)]
     assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
     assert (found[0].pop("highest").tolist(), found[0].pop("mean").item()) == ([4, 0], 1.5)
@@ -70,15 +68,6 @@ def test_two_ranks_have_the_gradients_of_one_and_agree(tmp_path):
     assert wanted.keys() == found[0].keys()
     for name, value in wanted.items():
         assert torch.allclose(found[0][name], value, rtol=1e-3, atol=1e-4 * float(value.abs().max()) + 1e-7), name
-
-
-def test_one_process_alone_needs_no_agreement():
-    alone = Ranks(CPU)
-    assert alone.leads
-    assert alone.highest(3, 1) == [3, 1]
-    assert alone.mean(torch.tensor([2.0])) == 2
-    with pytest.raises(InputError), alone.in_turn():
-        raise InputError("as it is")
 
 
 def test_a_cpu_has_a_process_a_core(monkeypatch):
@@ -93,29 +82,25 @@ def test_a_cpu_has_a_process_a_core(monkeypatch):
     assert count_ranks("cpu", None) == 1, "torchrun has started them"
 
 
-def die(place: Place) -> None:
-    with join(place, "cpu"):
+def die(own: Ranks) -> None:
+    with own.joined():
         os._exit(9)
 
 
 def test_a_lost_process_is_told_in_a_sentence():
-    with pytest.raises(AnimaskError, match="code 9"), companions(WORLD, die) as place, join(place, "cpu") as own:
+    with pytest.raises(AnimaskError, match="code 9"), companions(WORLD, "cpu", die) as own, own.joined():
         own.highest(0.0)
 
 
 # whole runs
 
 
-def lead(arguments: list[str]) -> None:
-    main(arguments)
-
-
 FLAGS = "--preset tiny --perceptual lpips --device cpu --batch 2 --steps 4 --precision fp32"
 
 
 def test_a_run_with_processes_of_its_own(data, tmp_path):
-    arguments = ["train", "--dataset", str(data), "--out", str(tmp_path / "run"), *FLAGS.split(), "--ranks", str(WORLD)]
-    process = start(lead, arguments, output=tmp_path / "out", ANIMASK_CACHE=os.environ["ANIMASK_CACHE"])
+    arguments = ["train", "--dataset", str(data), "--out", str(tmp_path / "run"), *FLAGS.split(), "--ranks", "2"]
+    process = start(main, arguments, output=tmp_path / "out", ANIMASK_CACHE=os.environ["ANIMASK_CACHE"])
     assert list(finish(process)) == [0], heard(tmp_path / "out")
     assert heard(tmp_path / "out", "stdout") == f"{tmp_path / 'run/weights.safetensors'}\n"
     said = heard(tmp_path / "out")
@@ -128,41 +113,13 @@ def test_a_run_with_processes_of_its_own(data, tmp_path):
 
 def test_ctrl_c_ends_all_at_the_same_step(data, tmp_path):
     out = tmp_path / "run"
-    arguments = ["train", "--dataset", str(data), "--out", str(out), *FLAGS.split(), "--ranks", "2"]
-    process = start(
-        lead, [*arguments, "--steps", "100000"], output=tmp_path / "out", ANIMASK_CACHE=os.environ["ANIMASK_CACHE"]
-    )
-    while not (out / "log.jsonl").exists() or not (out / "log.jsonl").stat().st_size:
-        assert process.is_alive(), heard(tmp_path / "out")
-        time.sleep(0.05)
+    arguments = ["train", "--dataset", str(data), "--out", str(out), *FLAGS.split(), "--ranks", "2", "--steps", "9999"]
+    process = start(main, arguments, output=tmp_path / "out", ANIMASK_CACHE=os.environ["ANIMASK_CACHE"])
+    wait_for(out / "log.jsonl", process, tmp_path / "out")
     os.killpg(process.pid or 0, signal.SIGINT)
     assert list(finish(process)) == [130], heard(tmp_path / "out")
     assert "Traceback" not in heard(tmp_path / "out")
     assert (out / "weights.safetensors").is_file()
-
-
-def spoil(place: Place, out: Path, data: Path) -> None:
-    """A run whose second rank alone computes what is not finite."""
-    from animask import training
-
-    be_quick()
-    judge = Trainer.judge
-
-    def spoiled(self: Trainer, model: torch.nn.Module, batch: Batch, seed: int) -> tuple[torch.Tensor, dict]:
-        loss, figures = judge(self, model, batch, seed)  # type: ignore[arg-type]
-        return loss * float("nan"), {name: x * float("nan") for name, x in figures.items()}
-
-    if place.rank:
-        Trainer.judge = spoiled  # type: ignore[method-assign]
-    training.take_part(place, TINY, settings(data=str(data)), Run(out, "vox", "cpu"), print, print)
-
-
-def test_figures_that_are_not_finite_on_one_rank_stop_all(data, tmp_path):
-    with (
-        pytest.raises(AnimaskError, match="not finite at step 1"),
-        companions(WORLD, spoil, tmp_path / "run", data) as place,
-    ):
-        spoil(place, tmp_path / "run", data)
 
 
 def test_torchrun_trains_on_two_ranks_and_one_writes(data, tmp_path):
@@ -180,7 +137,7 @@ def test_torchrun_trains_on_two_ranks_and_one_writes(data, tmp_path):
 
 def test_missing_data_end_all_ranks_and_are_told_once(tmp_path):
     arguments = ["train", "--dataset", "vox", "--data", str(tmp_path / "none"), "--out", str(tmp_path / "run")]
-    process = start(lead, [*arguments, *FLAGS.split(), "--ranks", "2"], output=tmp_path / "out")
+    process = start(main, [*arguments, *FLAGS.split(), "--ranks", "2"], output=tmp_path / "out")
     assert list(finish(process)) == [2]
     assert heard(tmp_path / "out").count("was not found") == 1
     assert "Traceback" not in heard(tmp_path / "out")

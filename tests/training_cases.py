@@ -30,18 +30,12 @@ TINY = MODEL_PRESETS["tiny"]
 SIDE = TINY.resolution
 CPU = torch.device("cpu")
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>: the signal that a process gets when its parent ends
-FEW_CASES = 5  # held-out pairs; a preview of all would take longer than the steps
 
 
 def settings(**changes: Any) -> TrainConfig:
     """A training that takes milliseconds a step."""
     small = {"batch": 2, "perceptual": "lpips", "precision": "fp32", "workers": 0, "log_every": 1, "steps": 6}
     return TrainConfig(**{**small, "crop": SIDE // 2, "toon_pool": 8, "stills": 0.0, **changes})
-
-
-def be_quick() -> None:
-    """Fewer held-out pairs and fewer batches at the end."""
-    progress.CASES, progress.SHOWN, trainer.SETTLING = FEW_CASES, 2, 2
 
 
 def frame(seed: int, turn: float) -> np.ndarray:
@@ -146,17 +140,17 @@ def enter(function: Callable[..., None], arguments: tuple[Any, ...], output: Pat
     os.environ.update(environment)
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    be_quick()
+    progress.CASES, progress.SHOWN, trainer.SETTLING = 5, 2, 2  # or a preview would take longer than the steps
     for number, name in ((1, "stdout"), (2, "stderr")):
         os.dup2(os.open(output.with_suffix(f".{name}"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     function(*arguments)
 
 
-def wait_for(path: Path, process: BaseProcess) -> None:
-    """Until a file is there; fails if the process ends first."""
-    while not path.exists():
-        assert process.is_alive(), "ended too early"
-        time.sleep(0.01)
+def wait_for(path: Path, process: BaseProcess, output: Path) -> None:
+    """Until there is something in a file; fails if the process ends first."""
+    while not path.exists() or not path.stat().st_size:
+        assert process.is_alive(), heard(output)
+        time.sleep(0.02)
 
 
 def heard(output: Path, name: str = "stderr") -> str:
