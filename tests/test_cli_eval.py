@@ -8,9 +8,9 @@ import pytest
 import typer
 
 from animask import cli
+from animask.cases import Settings
 from animask.cli.eval import evaluate
 from animask.images import write_image
-from animask.protocols import Settings
 
 SMALL = ["--metrics", "l1", "--limit", "1", "--frames", "3", "--device", "cpu"]
 
@@ -64,10 +64,10 @@ def test_flags_become_settings(run, monkeypatch, tiny_weights, tmp_path):
     monkeypatch.setattr("animask.cli.eval.measure", lambda settings, *rest: made.append(settings))
     run()
     assert made.pop() == Settings(weights=str(tiny_weights))
-    arguments = "--dataset vox --protocol animation --metrics csim leak --ablation no_id --threshold 0.2 --scale 1"
+    arguments = "--dataset vox --protocol animation --metrics csim akd --ablation no_id --threshold 0.2 --scale 1"
     run(*f"{arguments} --limit 3 --frames 4 --batch 2 --data {tmp_path} --predictions a=b c=d".split())
     assert made.pop() == Settings(
-        metrics=("csim", "leak"),
+        metrics=("csim", "akd"),
         dataset="vox",
         data=tmp_path,
         weights=str(tiny_weights),

@@ -81,7 +81,7 @@ def test_every_example_is_understood(name: str, line: str) -> None:
 @pytest.mark.parametrize("line", RUN)
 def test_an_example_runs(line: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = [word.replace("/data/", "data/") for word in shlex.split(line)[1:]]
-    arguments = [DEFAULT if word.startswith("hf://") else word for word in arguments]
+    arguments = [DEFAULT if word == "owner/name" else word for word in arguments]
     if arguments[0] == "train":
         shutil.rmtree(folder / "runs")
     with pytest.raises(SystemExit) as caught:

@@ -23,7 +23,7 @@ def info(
 
     animask info
 
-    animask info hf://owner/name --json
+    animask info owner/name --json
     """
     from animask.cli.screen import plain
     from animask.weights import BUNDLED
