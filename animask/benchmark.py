@@ -23,7 +23,7 @@ from animask.weights import load_model, save_model
 
 FACE, DRIVER = 32, 58  # toons outside the training range
 RATE, CLIP = 25, 50  # of the driver: frames a second, and frames
-ROUNDS, MOST_ROUNDS = 3, 100  # quartiles of fewer say nothing
+ROUNDS = 3  # quartiles of fewer say nothing
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,10 @@ class Spread:
 
 @dataclass(frozen=True)
 class Speed:
-    """The result of `measure_speed`. Speeds in frames a second.
+    """Speeds in frames a second.
 
-    networks: equations (2) to (4) alone. reference: the same weights and device in the plain networks, float32,
-    one frame at a time, in turns with `networks`. ratio: between the two, round by round. pipeline: the whole of
+    networks: equations (2) to (4) alone. reference: the same weights and device in the plain networks, float32, one
+    frame at a time, in turns with `networks`. ratio: between the two, round by round. pipeline: the whole of
     `animate_file`. gflop: 2 × multiply-adds of a driver frame in the plain networks, in 10⁹.
     """
 
@@ -68,7 +68,7 @@ def take_turns(calls: dict[str, Callable[[], object]], seconds: float) -> dict[s
         call()
     times: dict[str, list[float]] = {name: [] for name in calls}
     end, rounds = time.perf_counter() + seconds, 0
-    while rounds < ROUNDS or (rounds < MOST_ROUNDS and time.perf_counter() <= end):
+    while rounds < ROUNDS or time.perf_counter() <= end:
         rounds += 1
         for name, call in calls.items():
             started = time.perf_counter()
@@ -140,7 +140,7 @@ def measure(session: Session, folder: Path, seconds: float) -> Speed:
 
 
 def drive(model: Animator, face: np.ndarray, frames: list[np.ndarray]) -> Callable[[], object]:
-    """A call that takes frames through the networks; it looks at the result, so that a GPU is waited for."""
+    """A call that takes frames through the networks and looks at the result, so that a GPU is waited for."""
     source = encode_source(model, face)
     return lambda: trace_frames(model, source, frames)
 

@@ -22,7 +22,7 @@ from animask.images import crop_resize, to_images, to_tensor
 from animask.lpips import FILES, Lpips
 from animask.metrics import aed, akd, average, csim, l1, mkr, psnr, ssim
 from animask.model import Ablation, Animator
-from animask.results import NETWORKS, PUBLISHED, Result, Scores, Video, write_page
+from animask.results import NETWORKS, PUBLISHED, Result, Scores, write_page
 from animask.streaming import at_precision, device_of, encode_source
 from animask.weights import find_weights, load_model
 
@@ -67,8 +67,7 @@ METRICS = {
 
 
 def check_metrics(settings: Settings) -> None:
-    """Raise InputError for metrics that are not known or that the protocol cannot give, MissingError for those that
-    no detector can."""
+    """Raise InputError for unknown metrics and those that the protocol cannot give, MissingError without a detector."""
     for name in settings.metrics:
         if name not in METRICS:
             raise InputError(f"unknown metric {name!r}", f"choose from {', '.join(METRICS)}{nearest(name, METRICS)}")
@@ -113,8 +112,7 @@ def open_bench(settings: Settings) -> Bench:
 
 @torch.inference_mode()
 def drive(bench: Bench, case: Case) -> Iterator[Driven]:
-    """A video, batch by batch. AnimaskError or OSError where something cannot be read, driven, or is no fitting
-    prediction."""
+    """A video, batch by batch. AnimaskError or OSError for what cannot be read or driven, or does not fit."""
     model, columns, settings, _ = bench
     side = model.config.resolution
     s, m_s = encode_source(model, case.source(side))
@@ -180,6 +178,11 @@ class Record(NamedTuple):
     def frames(self) -> int:
         """How many frames were driven."""
         return len(next(iter(self.values.values()), []))
+
+    def describe(self) -> dict[str, Any]:
+        """What a result says of the video."""
+        columns = total([self], by_people=False)
+        return {"name": self.case.name, "person": self.case.person, "frames": self.frames, "columns": columns}
 
 
 @torch.inference_mode()
@@ -266,7 +269,7 @@ def summarise(
         columns=columns,
         shares=shares_of_copying(columns),
         published=known,
-        videos=[Video(x.case.name, x.case.person, x.frames, total([x], by_people=False)) for x in records],
+        videos=[record.describe() for record in records],
         failed=failed,
         people=len({record.case.person for record in records}),
         frames=sum(record.frames for record in records),

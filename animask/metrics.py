@@ -36,30 +36,28 @@ def average(groups: list[list[float]]) -> Score:
 
 
 def l1(output: Tensor, truth: Tensor) -> Tensor:
-    """L1 distance: mean |output - truth| over C, H, W. Frames to `(B,)`, none skipped.
+    """L1 distance of frames: mean |output - truth| over C, H, W. In [0, 1], lower is better.
 
-    Range [0, 1], lower is better. Source: the paper, section 4; the same in FOMM's reconstruction script.
+    Source: the paper, section 4; the same in FOMM's reconstruction script.
     """
     output, truth = check_frames(output, truth)
     return (output - truth).abs().mean(dim=(1, 2, 3))
 
 
 def psnr(output: Tensor, truth: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio, peak 1: -10 log10(MSE over C, H, W) dB. Frames to `(B,)`, none skipped.
+    """Peak signal-to-noise ratio of frames, peak 1: -10 log10(MSE over C, H, W) dB. In [0, inf], higher is better.
 
-    Range [0, inf], higher is better. The score is the mean of the frames' dB, not the dB of their mean MSE.
-    Source: the textbook definition; the paper does not report it.
+    The score is the mean of the frames' dB, not the dB of their mean MSE. Source: the textbook; not in the paper.
     """
     output, truth = check_frames(output, truth)
     return -10 * (output - truth).square().mean(dim=(1, 2, 3)).log10()
 
 
 def ssim(output: Tensor, truth: Tensor) -> Tensor:
-    """Structural similarity, mean over RGB and the valid region. Frames to `(B,)`, none skipped.
+    """Structural similarity of frames, mean over RGB and the valid region. In [-1, 1], higher is better.
 
     (2 μx μy + C1)(2 σxy + C2) / ((μx² + μy² + C1)(σx² + σy² + C2)), C1 = 0.01², C2 = 0.03² (range 1), local
     moments under an 11×11 Gaussian, σ 1.5, at the (H - 10)×(W - 10) places where the window fits.
-    Range [-1, 1], higher is better.
     Source: the paper, Table 2, after Wang et al. 2004 (scikit-image: gaussian_weights, use_sample_covariance=False).
     """
     output, truth = check_frames(output, truth)
@@ -73,11 +71,10 @@ def ssim(output: Tensor, truth: Tensor) -> Tensor:
 
 
 def akd(output: Tensor, truth: Tensor) -> Tensor:
-    """Average key-point distance, per coordinate: mean |output - truth| over x, y and joints visible in both.
+    """Average key-point distance, in pixels: mean |output - truth| over x, y and joints visible in both; 0 up.
 
-    Key points to `(B,)`, in their pixels. In spite of its name no Euclidean distance: an error of (3, 4) counts 3.5.
-    Skipped: frames without a joint visible in both, so those whose generated face was missed.
-    Range [0, inf), lower is better.
+    In spite of its name no Euclidean distance: an error of (3, 4) counts 3.5. Skipped: frames without a joint visible
+    in both, so those whose generated face was missed. Lower is better.
     Source: the paper, section 4, after FOMM, whose pose-evaluation scripts take this mean frame by frame.
     """
     output, truth = check_shapes(output, truth, 3)
@@ -85,10 +82,9 @@ def akd(output: Tensor, truth: Tensor) -> Tensor:
 
 
 def mkr(output: Tensor, truth: Tensor) -> Tensor:
-    """Missing key-point rate: joints visible in the truth, not in the output / joints visible in the truth.
+    """Missing key-point rate: of the joints visible in the truth, the share that is not in the output.
 
-    Key points to `(B,)`. Skipped: frames whose truth has no joint; an output that misses them all counts 1.
-    Range [0, 1], lower is better.
+    In [0, 1], lower is better. Skipped: frames whose truth has no joint; an output that misses them all counts 1.
     Source: the paper, section 4, after FOMM.
     """
     output, truth = check_shapes(output, truth, 3)
@@ -97,11 +93,9 @@ def mkr(output: Tensor, truth: Tensor) -> Tensor:
 
 
 def aed(output: Tensor, truth: Tensor) -> Tensor:
-    """Average Euclidean distance, squared: Σ (output - truth)² over E. Embeddings to `(B,)`.
+    """Average Euclidean distance of embeddings, squared: Σ (output - truth)² over E. 0 up, lower is better.
 
     Embeddings are taken as they are; L2-normalised ones, as the paper's for faces, give [0, 4].
-    Skipped: frames where either embedding is missing.
-    Range [0, inf), lower is better.
     Source: the paper, section 4, after FOMM, whose pose-evaluation scripts sum the squares, without a root.
     """
     output, truth = check_shapes(output, truth, 2)
@@ -109,10 +103,8 @@ def aed(output: Tensor, truth: Tensor) -> Tensor:
 
 
 def csim(output: Tensor, truth: Tensor) -> Tensor:
-    """Cosine similarity: <output, truth> / (|output| |truth|). Embeddings to `(B,)`.
+    """Cosine similarity of embeddings: <output, truth> / (|output| |truth|). In [-1, 1], higher is better.
 
-    Skipped: frames where either embedding is missing or has length 0.
-    Range [-1, 1], higher is better.
     Source: the paper, section 4 and Table 2 (identity embeddings from ArcFace).
     """
     output, truth = check_shapes(output, truth, 2)

@@ -5,6 +5,7 @@ import math
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -45,16 +46,6 @@ Scores = dict[str, dict[str, Score]]  # by column, then by metric
 
 
 @dataclass(frozen=True)
-class Video:
-    """A video, who is to be seen, how many frames were driven, and its scores."""
-
-    name: str
-    person: str
-    frames: int
-    columns: Scores
-
-
-@dataclass(frozen=True)
 class Result:
     """An evaluation: how it was made, the scores of every column, and each video.
 
@@ -69,7 +60,7 @@ class Result:
     columns: Scores
     shares: dict[str, dict[str, float]]
     published: dict[str, dict[str, float]]
-    videos: list[Video]
+    videos: list[dict[str, Any]]
     failed: dict[str, str]
     people: int
     frames: int
@@ -96,10 +87,7 @@ def show(value: float) -> str:
 
 
 def tabulate(result: Result) -> list[list[str]]:
-    """The table in words: a head, then a row for each column of the result and each published method.
-
-    Behind × stands the share of copying the source.
-    """
+    """A head, then a row for each column of the result, with shares of copying behind ×, and each published method."""
     rows = [["", *(f"{name} {'↑' if 'higher' in words else '↓'}" for name, words in result.metrics.items())]]
     for column, scores in result.columns.items():
         beside = {name: f" ×{share:.2f}" for name, share in result.shares[column].items()}
@@ -110,10 +98,7 @@ def tabulate(result: Result) -> list[list[str]]:
 
 
 def write_page(path: Path, result: Result, strips: dict[str, np.ndarray]) -> None:
-    """One page of HTML with everything inside: the table, what it shows, strips of frames, the protocol.
-
-    strips: RGB uint8, by caption.
-    """
+    """One page of HTML with everything inside: the table, what it shows, strips (RGB uint8, by caption), protocol."""
     title = escape(f"{Path(result.protocol['weights']).name}: {result.protocol['protocol']}")
     cells = [[escape(text) for text in row] for row in tabulate(result)]
     rows = [f"<tr><th>{first}</th>{''.join(f'<td>{text}</td>' for text in rest)}</tr>" for first, *rest in cells]

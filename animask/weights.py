@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from animask.config import ModelConfig, model_from_dict, to_dict
@@ -29,6 +30,7 @@ SUMS = "SHA256SUMS"  # of the bundled files, as sha256sum writes it
 HUB_FILE = "model.safetensors"  # of a repository
 HUB_NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w.-]+))?")
 NAMES_HINT = f"give bundled weights ({', '.join(BUNDLED)}), a .safetensors file or owner/name[@revision] of the Hub"
+MOST_WORDS = 300  # letters of what is wrong with a file
 FORMAT_HINT = "get the file again; a .pt, .pth, .ckpt or .bin file is a pickle, which can run code, and is never read"
 VGG19 = "timm/vgg19.tv_in1k"  # on the Hub: ImageNet weights, with torchvision's names
 
@@ -123,11 +125,8 @@ def read_config(path: Path, metadata: dict[str, str]) -> ModelConfig:
 
 
 @contextmanager
-def opened(path: Path, framework: str = "pt") -> Iterator[Any]:
-    """A safetensors file for reading; InputError for what is not one, or not whole.
-
-    framework: "pt" for tensors of torch, or "numpy" where only names, shapes and texts are read.
-    """
+def opened(path: Path, framework: str) -> Iterator[Any]:
+    """A safetensors file for reading, of torch ("pt") or without it ("numpy"); InputError for what is no whole one."""
     from safetensors import SafetensorError, safe_open
 
     check_file(path)
@@ -148,7 +147,7 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 def read_tensors(path: Path) -> "dict[str, Tensor]":
     """All tensors of a safetensors file, on the CPU; InputError if it is not one, or damaged."""
-    with opened(path) as file:
+    with opened(path, "pt") as file:
         return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
 
 
@@ -156,7 +155,7 @@ def load_model(weights: str | Path | Weights = DEFAULT, device: "str | torch.dev
     """Weights, or their name as for `find_weights`, to an Animator in eval mode, float32, on `device`.
 
     Raises as `find_weights` does, and InputError where tensors do not have the names and shapes that their
-    configuration asks for, which is checked before anything is allocated, or a number is not finite.
+    configuration asks for, whose model takes no memory before that is known, or a number is not finite.
     """
     import torch
 
@@ -165,24 +164,15 @@ def load_model(weights: str | Path | Weights = DEFAULT, device: "str | torch.dev
     path, config, *_ = weights if isinstance(weights, Weights) else find_weights(weights)
     with torch.device("meta"):
         model = Animator(config)
-    expected = model.state_dict()
-    check_tensors(path, {name: tuple(value.shape) for name, value in expected.items()})
-    tensors = {name: value.to(expected[name].dtype) for name, value in read_tensors(path).items()}
+    tensors = {name: x.float() if x.is_floating_point() else x for name, x in read_tensors(path).items()}
     for name, value in tensors.items():
         if not value.isfinite().all():
             raise InputError(f"{path} is damaged: {name} holds values that are not finite", FORMAT_HINT)
-    model.load_state_dict(tensors, assign=True)
+    try:
+        model.load_state_dict(tensors, assign=True)
+    except RuntimeError as error:
+        raise InputError(f"{path} does not fit its configuration: {shorten(str(error), MOST_WORDS)}") from error
     return model.requires_grad_(False).eval().to(device)
-
-
-def check_tensors(path: Path, expected: dict[str, tuple[int, ...]]) -> None:
-    """Raise InputError unless the names and shapes in a file are the expected ones; the first difference is named."""
-    with opened(path, "numpy") as file:
-        found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-    for name in sorted({*expected, *found}):
-        there, wanted = found.get(name, "nothing"), expected.get(name, "nothing")
-        if there != wanted:
-            raise InputError(f"{path} does not fit its configuration: {name} is {there} where {wanted} is expected")
 
 
 def save_model(model: "Animator", path: Path, about: dict[str, str]) -> None:

@@ -40,15 +40,19 @@ def info(
 
 
 def versions() -> dict[str, Any]:
-    """Versions of Python, the system, the packages that matter, and the ffmpeg that reads and writes videos."""
+    """Of Python, the system, the packages that matter, and the ffmpeg that reads and writes videos."""
     from importlib.metadata import distributions
 
     import av
 
     found = {item.name.replace("_", "-"): item.version for item in distributions()}
     known = {name: found.get(name, "not installed") for name in PACKAGES}
-    system = {"python": platform.python_version(), "system": platform.platform()}
-    return {**system, **known, "ffmpeg": av.ffmpeg_version_info}
+    return {
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        **known,
+        "ffmpeg": av.ffmpeg_version_info,
+    }
 
 
 def compute() -> dict[str, Any]:
