@@ -5,11 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import typer
 
 from animask import cli
 from animask.cases import Settings
-from animask.cli.eval import evaluate
 from animask.images import write_image
 
 SMALL = ["--metrics", "l1", "--limit", "1", "--frames", "3", "--device", "cpu"]
@@ -18,10 +16,6 @@ SMALL = ["--metrics", "l1", "--limit", "1", "--frames", "3", "--device", "cpu"]
 @pytest.fixture
 def run(monkeypatch, capsys, tiny_weights):
     """A function of arguments to exit code, stdout and stderr of `animask eval` with the tiny weights."""
-    app = typer.Typer(pretty_exceptions_enable=False)
-    app.command("eval")(evaluate)
-    app.callback()(lambda: None)
-    monkeypatch.setattr(cli, "app", app)
     monkeypatch.setenv("ANIMASK_WEIGHTS", str(tiny_weights))
     monkeypatch.setenv("COLUMNS", "200")
 

@@ -4,16 +4,18 @@ import json
 import struct
 import subprocess
 import sys
+from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from animask import weights
 from animask.config import MODEL_PRESETS, ModelConfig, to_dict
 from animask.errors import AnimaskError, InputError, MissingError
-from animask.files import sha256
 from animask.images import to_tensor
 from animask.model import Animator
 from animask.toons import pose_at, render, sample_identity
@@ -22,18 +24,20 @@ from animask.weights import fetch_vgg19, find_weights, load_model, read_metadata
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
-def rebuilt(source: Path, target: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> Path:
-    """A copy of a weights file with other tensors or metadata."""
-    save_file({**load_file(source), **tensors}, target, {**read_metadata(source), **metadata})
+def rebuilt(source: Path, target: Path, tensors: dict[str, Tensor | None], metadata: dict[str, str]) -> Path:
+    """A copy of a weights file with other tensors, or without them, or with other metadata."""
+    kept = {name: value for name, value in {**load_file(source), **tensors}.items() if value is not None}
+    save_file(kept, target, {**read_metadata(source), **metadata})
     return target
+
+
+def digest(path: Path) -> str:
+    return sha256(path.read_bytes()).hexdigest()
 
 
 def flipped(content: bytes) -> bytes:
     """The same bytes but for the last one."""
     return content[:-1] + bytes([content[-1] ^ 1])
-
-
-# what loads
 
 
 def test_what_was_saved_comes_back_in_float32(tiny_model: Animator, tiny_weights: Path) -> None:
@@ -63,17 +67,13 @@ def bundled(tmp_path: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch)
     folder.mkdir()
     path = folder / f"{weights.DEFAULT}.safetensors"
     path.write_bytes(tiny_weights.read_bytes())
-    (folder / weights.SUMS).write_text(f"{sha256(path)}  {path.name}\n")
+    (folder / weights.SUMS).write_text(f"{digest(path)}  {path.name}\n")
     monkeypatch.setattr(weights, "bundled_folder", lambda: folder)
     return path
 
 
-def test_a_bundled_name_is_the_default(bundled: Path) -> None:
+def test_a_bundled_name_is_the_default_and_a_changed_or_missing_file_is_named(bundled: Path) -> None:
     assert find_weights().path == find_weights(weights.DEFAULT).path == bundled
-    assert load_model().config.preset == "tiny"
-
-
-def test_a_changed_or_missing_bundled_file_is_named(bundled: Path) -> None:
     bundled.write_bytes(flipped(bundled.read_bytes()))
     with pytest.raises(InputError, match="damaged"):
         load_model()
@@ -87,7 +87,7 @@ def test_the_bundled_files_have_their_hashes_and_a_licence() -> None:
     lines = [line.split() for line in (folder / weights.SUMS).read_text().splitlines()]
     sums = {name: digest for digest, name in lines}
     networks = [path for path in folder.iterdir() if path.suffix in (".safetensors", ".tflite", ".onnx")]
-    assert {path.name: sha256(path) for path in networks} == sums
+    assert {path.name: digest(path) for path in networks} == sums
     for name in weights.BUNDLED:
         assert find_weights(name).metadata["licence"]
 
@@ -100,8 +100,8 @@ def put(hub: Path, repo: str, content: bytes) -> Path:
     folder = hub / f"models--{repo.replace('/', '--')}"
     for part in ("blobs", "refs", f"snapshots/{COMMIT}"):
         (folder / part).mkdir(parents=True)
-    (folder / "x").write_bytes(content)
-    blob = (folder / "x").rename(folder / "blobs" / sha256(folder / "x"))
+    blob = folder / "blobs" / sha256(content).hexdigest()
+    blob.write_bytes(content)
     (folder / "refs" / "main").write_text(COMMIT)
     path = folder / "snapshots" / COMMIT / "model.safetensors"
     path.symlink_to(blob)
@@ -130,7 +130,7 @@ def test_weights_on_the_hub_come_once(
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
     found = find_weights(name)
-    assert (found.digest, found.revision) == (sha256(tiny_weights), COMMIT)
+    assert (found.digest, found.revision) == (digest(tiny_weights), COMMIT)
     assert find_weights(name) == found
     assert asked == [("o/r", "model.safetensors", name.partition("@")[2] or "main")]
 
@@ -176,37 +176,31 @@ def test_missing_files_say_where_they_were_looked_for(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "content",
+    "damage",
     [
-        b"hello, I am a text",
-        struct.pack("<Q", 2**63) + b"{" + bytes(50),
-        struct.pack("<Q", 2) + b"[]",
-        struct.pack("<Q", 60) + b'{"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}}',
+        lambda whole: b"hello, I am a text",
+        lambda whole: struct.pack("<Q", 2**63) + b"{" + bytes(50),
+        lambda whole: struct.pack("<Q", 2) + b"[]",
+        lambda whole: struct.pack("<Q", 60) + b'{"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}}',
+        lambda whole: whole[:100],
+        lambda whole: whole[:-1],
+        lambda whole: whole + b"\0",
     ],
 )
-def test_garbage_is_refused(content: bytes, tmp_path: Path) -> None:
+def test_garbage_and_cut_files_are_refused(damage: Callable, tiny_weights: Path, tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
-    path.write_bytes(content)
+    path.write_bytes(damage(tiny_weights.read_bytes()))
     for read in (load_model, read_metadata, read_tensors):
-        with pytest.raises(InputError) as caught:
+        with pytest.raises(InputError, match=str(path)):
             read(path)
-        assert str(path) in caught.value.message
 
 
-def test_pickles_are_refused(tmp_path: Path) -> None:
-    for name in ("model.pt", "model.safetensors"):
-        torch.save({"a": torch.zeros(3)}, tmp_path / name)
-        with pytest.raises(InputError) as caught:
-            load_model(tmp_path / name)
-        assert "pickle" in caught.value.hint
-
-
-def test_a_truncated_file_is_refused(tiny_weights: Path, tmp_path: Path) -> None:
-    content, path = tiny_weights.read_bytes(), tmp_path / "x.safetensors"
-    for part in (content[:100], content[: len(content) // 2], content[:-1], content + b"\0"):
-        path.write_bytes(part)
-        with pytest.raises(InputError):
-            load_model(path)
+@pytest.mark.parametrize("name", ["model.pt", "model.safetensors"])
+def test_pickles_are_refused(name: str, tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(3)}, tmp_path / name)
+    with pytest.raises(InputError) as caught:
+        load_model(tmp_path / name)
+    assert "pickle" in caught.value.hint
 
 
 # configuration, shapes, values
@@ -236,24 +230,17 @@ def test_a_configuration_that_no_machine_can_hold_allocates_nothing(tiny_weights
     ("name", "value"),
     [
         ("m.head.bias", torch.zeros(2)),  # another shape
+        ("m.head.bias", None),
         ("extra", torch.zeros(1)),
         ("r.head.bias", torch.full((1,), float("nan"))),
     ],
 )
 def test_tensors_that_do_not_fit_or_are_not_finite_are_named(
-    name: str, value: torch.Tensor, tiny_weights: Path, tmp_path: Path
+    name: str, value: Tensor | None, tiny_weights: Path, tmp_path: Path
 ) -> None:
     path = rebuilt(tiny_weights, tmp_path / "x.safetensors", {name: value}, {})
     with pytest.raises(InputError, match=name):
         load_model(path)
-
-
-def test_a_missing_tensor_is_named(tiny_weights: Path, tmp_path: Path) -> None:
-    tensors = load_file(tiny_weights)
-    del tensors["m.head.bias"]
-    save_file(tensors, tmp_path / "x.safetensors", read_metadata(tiny_weights))
-    with pytest.raises(InputError, match=r"m\.head\.bias"):
-        load_model(tmp_path / "x.safetensors")
 
 
 # writing
@@ -268,15 +255,13 @@ def test_a_model_that_is_not_finite_in_fp16_is_not_written(tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_bundled_weights_beat_copying_the_source() -> None:
-    """Toons that they never saw, driven by others: the true frame is known."""
+def test_the_bundled_weights_beat_copying_the_source_on_toons_they_never_saw() -> None:
     assert find_weights().metadata["object"] == "face", "or no head is looked for"
-    model, side = load_model(), 256
-    poses = [pose_at(number, 0.5) for number in range(8)]
+    model = load_model()
     for number in range(3):
-        who, other = sample_identity(10 + number), sample_identity(20 + number)
-        frames = [render(who, poses[number], side), render(other, poses[number + 4], side)]
-        s, d, truth = (to_tensor(x, "cpu") for x in (*frames, render(who, poses[number + 4], side)))
+        who, other, pose = sample_identity(10 + number), sample_identity(20 + number), pose_at(number + 4, 0.5)
+        shown = ((who, pose_at(number, 0.5)), (other, pose), (who, pose))
+        s, d, truth = (to_tensor(render(*item, 256), "cpu") for item in shown)
         with torch.inference_mode():
             f = model.drive(s, model.m(s), d).f
         assert (f - truth).abs().mean() < 0.6 * (s - truth).abs().mean()
