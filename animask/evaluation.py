@@ -36,13 +36,8 @@ Seen = dict[str, Tensor]  # what metrics compare in B frames: "frames", "points"
 
 @cache
 def open_lpips(device: torch.device) -> Lpips:
-    """The network of LPIPS, on a device."""
+    """The network of LPIPS, on a device, opened once."""
     return Lpips().to(device)
-
-
-def lpips(output: Tensor, truth: Tensor) -> Tensor:
-    """LPIPS of frames (B, 3, R, R) in [0, 1]: (B,)."""
-    return open_lpips(output.device)(output.float(), truth.float())
 
 
 class Metric(NamedTuple):
@@ -58,7 +53,7 @@ METRICS = {
     "l1": Metric("frames", f"0 to 1, {LOW}", l1),
     "psnr": Metric("frames", f"0 to infinity, dB, {HIGH}", psnr),
     "ssim": Metric("frames", f"-1 to 1, {HIGH}", ssim),
-    "lpips": Metric("frames", f"0 to about 1, {LOW}", lpips),
+    "lpips": Metric("frames", f"0 to about 1, {LOW}", lambda x, y: open_lpips(x.device)(x.float(), y.float())),
     "akd": Metric("points", f"0 up, pixels of {REFERENCE_SIDE}, mean per coordinate, {LOW}", akd),
     "mkr": Metric("points", f"0 to 1, {LOW}", mkr),
     "aed": Metric("identity", f"0 to 4, squared, {LOW}", aed),
@@ -215,10 +210,9 @@ def total(records: list[Record], by_people: bool) -> Scores:
 
 def shares_of_copying(columns: Scores) -> dict[str, dict[str, float]]:
     """Of every column and distance: its mean as a share of that of copying the source."""
-    copied = {metric: columns[COPY][metric].mean for metric in DISTANCES if metric in columns[COPY]}
-    known = {metric: mean for metric, mean in copied.items() if mean > 0}
+    copied = {name: score.mean for name, score in columns[COPY].items() if name in DISTANCES and score.mean > 0}
     return {
-        column: {metric: scores[metric].mean / mean for metric, mean in known.items() if scores[metric].used}
+        column: {name: scores[name].mean / mean for name, mean in copied.items() if scores[name].used}
         for column, scores in columns.items()
     }
 

@@ -23,9 +23,8 @@ class Layer(NamedTuple):
     compared: bool
 
 
-ALEX = [Layer(4, 2, None, True), Layer(1, 2, (3, 2), True), Layer(1, 1, (3, 2), True), *[Layer(1, 1, None, True)] * 2]
 NETS = {
-    "alex": ALEX,
+    "alex": [Layer(4, 2, None, True), *[Layer(1, n, (3, 2), True) for n in (2, 1)], *[Layer(1, 1, None, True)] * 2],
     "vgg16": [Layer(1, 1, (2, 2) if number in (2, 4) else None, number in (1, 3, 6)) for number in range(7)],
 }
 FILES = {"alex": "lpips-alex.safetensors", "vgg16": "lpips-vgg16-7.safetensors"}

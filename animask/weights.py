@@ -199,10 +199,7 @@ def write_tensors(tensors: "dict[str, Tensor]", path: Path, metadata: dict[str, 
 
 
 def fetch_vgg19() -> "dict[str, Tensor]":
-    """The ImageNet weights of VGG-19 from the Hub or its cache, with torchvision's names.
-
-    Raises MissingError where they cannot be had, InputError where they are damaged.
-    """
+    """The ImageNet weights of VGG-19, with torchvision's names; else MissingError, or InputError for damaged ones."""
     try:
         path = fetch(VGG19)
     except MissingError as error:

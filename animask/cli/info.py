@@ -47,12 +47,8 @@ def versions() -> dict[str, Any]:
 
     found = {item.name.replace("_", "-"): item.version for item in distributions()}
     known = {name: found.get(name, "not installed") for name in PACKAGES}
-    return {
-        "python": platform.python_version(),
-        "system": platform.platform(),
-        **known,
-        "ffmpeg": av.ffmpeg_version_info,
-    }
+    system = {"python": platform.python_version(), "system": platform.platform()}
+    return {**system, **known, "ffmpeg": av.ffmpeg_version_info}
 
 
 def compute() -> dict[str, Any]:
