@@ -14,7 +14,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from animask.animation import Session, Settings, animate_file
 from animask.config import preset as preset_of
-from animask.errors import InputError
 from animask.images import write_image
 from animask.model import Animator
 from animask.streaming import encode_source, trace_frames
@@ -24,7 +23,7 @@ from animask.weights import load_model, save_model
 
 FACE, DRIVER = 32, 58  # toons outside the training range
 RATE, CLIP = 25, 50  # of the driver: frames a second, and frames
-ROUNDS, MOST_ROUNDS = 3, 100  # quartiles of fewer say nothing
+ROUNDS = 3  # quartiles of fewer say nothing
 
 
 @dataclass(frozen=True)
@@ -39,10 +38,10 @@ class Spread:
 
 @dataclass(frozen=True)
 class Speed:
-    """The result of `measure_speed`. Speeds in frames a second.
+    """Speeds in frames a second.
 
-    networks: equations (2) to (4) alone. reference: the same weights and device in the plain networks, float32,
-    one frame at a time, in turns with `networks`. ratio: between the two, round by round. pipeline: the whole of
+    networks: equations (2) to (4) alone. reference: the same weights and device in the plain networks, float32, one
+    frame at a time, in turns with `networks`. ratio: between the two, round by round. pipeline: the whole of
     `animate_file`. gflop: 2 × multiply-adds of a driver frame in the plain networks, in 10⁹.
     """
 
@@ -68,10 +67,9 @@ def take_turns(calls: dict[str, Callable[[], object]], seconds: float) -> dict[s
     for call in calls.values():
         call()
     times: dict[str, list[float]] = {name: [] for name in calls}
-    end = time.perf_counter() + seconds
-    for number in range(MOST_ROUNDS):
-        if number >= ROUNDS and time.perf_counter() > end:
-            break
+    end, rounds = time.perf_counter() + seconds, 0
+    while rounds < ROUNDS or time.perf_counter() <= end:
+        rounds += 1
         for name, call in calls.items():
             started = time.perf_counter()
             call()
@@ -91,14 +89,12 @@ def measure_speed(settings: Settings, preset: str = "", seconds: float = 10.0) -
     preset: one with random weights, in place of the settings' weights. seconds: about as long lasts each of the two
     measurements. Raises InputError for unknown names, MissingError for weights that are not there.
     """
-    if seconds <= 0:
-        raise InputError(f"{seconds} seconds are too short to measure", "give --seconds 10")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         weights = random_weights(preset, folder) if preset else settings.weights
         settings = replace(settings, weights=weights, source_crop="none", driver_crop="none", overwrite=True)
         speed = measure(Session(settings), folder, seconds)
-        return replace(speed, weights="random" if preset else weights)
+        return replace(speed, weights="random") if preset else speed
 
 
 def random_weights(preset: str, folder: Path) -> str:
@@ -112,38 +108,39 @@ def random_weights(preset: str, folder: Path) -> str:
 
 def measure(session: Session, folder: Path, seconds: float) -> Speed:
     """Measure a session's model with a toon and a clip of another one that are made in a folder."""
-    model, batch, side = session.model, session.settings.batch, session.side
+    model, side = session.model, session.side
     plain = load_model(session.weights, session.device)
     face, driver, output = folder / "face.png", folder / "driver.mp4", folder / "result.mp4"
     picture = render(sample_identity(FACE), Pose(smile=0.4), side)
     clip = [render(sample_identity(DRIVER), pose_at(DRIVER, number / RATE), side) for number in range(CLIP)]
+    batch = clip[: session.settings.batch]
+    plainly = drive(plain, picture, clip[:1])
+    times = take_turns({"fast": drive(model, picture, batch), "plain": plainly}, seconds)
+    networks = spread([len(batch) / value for value in times["fast"]])
+    clip = clip[: max(len(batch), round(networks.median * seconds / ROUNDS))]
     write_image(face, picture)
-    times = take_turns({"fast": drive(model, picture, clip[:batch]), "plain": drive(plain, picture, clip[:1])}, seconds)
-    count = len(clip[:batch])
-    networks = spread([count / value for value in times["fast"]])
-    clip = clip[: max(count, round(networks.median * seconds / ROUNDS))]
     with VideoWriter(driver, Fraction(RATE), (side, side)) as writer:
         for frame in clip:
             writer.write(frame)
     whole = take_turns({"whole": lambda: animate_file(face, driver, output, session=session)}, seconds)["whole"]
     return Speed(
-        weights="",
+        weights=session.settings.weights,
         preset=model.config.preset,
         resolution=side,
         device=session.device,
         precision=session.precision,
-        batch=batch,
+        batch=session.settings.batch,
         threads=torch.get_num_threads(),
         networks=networks,
         reference=spread([1 / value for value in times["plain"]]),
-        ratio=spread([count * slow / fast for fast, slow in zip(times["fast"], times["plain"], strict=True)]),
+        ratio=spread([len(batch) * slow / fast for fast, slow in zip(times["fast"], times["plain"], strict=True)]),
         pipeline=spread([len(clip) / value for value in whole]),
-        gflop=count_gflop(drive(plain, picture, clip[:1])),
+        gflop=count_gflop(plainly),
     )
 
 
 def drive(model: Animator, face: np.ndarray, frames: list[np.ndarray]) -> Callable[[], object]:
-    """A call that takes frames through the networks; it looks at the result, so that a GPU is waited for."""
+    """A call that takes frames through the networks and looks at the result, so that a GPU is waited for."""
     source = encode_source(model, face)
     return lambda: trace_frames(model, source, frames)
 

@@ -1,15 +1,14 @@
 """Key points and identities for the metrics: of toons by two small networks of our own, of real faces by the face mesh
 and, as an extra package, ArcFace."""
 
-import hashlib
 import sys
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import redirect_stdout
-from importlib import import_module, resources
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,8 +18,8 @@ from torch.nn import functional
 
 from animask.errors import MissingError
 from animask.faces import find_faces
+from animask.files import bundled, sha256
 from animask.images import to_images
-from animask.metrics import KeyPoints
 from animask.toons import KEYPOINTS
 
 SIDE = 128  # of the frames that the toons' networks look at, in pixels
@@ -39,12 +38,20 @@ MESH_68 = [
 ]
 
 
-class Found(NamedTuple):
-    """What the key-point network answers; pixels are those of its input, whole numbers at their centres."""
+class Detector(NamedTuple):
+    """A way to look at frames, and what a result says of it.
 
-    places: Tensor  # (B, K, 2) float32 x, y
-    spread: Tensor  # (B, K) float32: how unsure the places are
-    visible: Tensor  # (B, K) float32 logits
+    find: frames (B, 3, H, H) in [0, 1] to key points (B, K, 2), in their pixels, or embeddings (B, E); NaN where
+    there is none. about: name of the network, its file and the file's SHA-256.
+    """
+
+    find: Callable[[Tensor], Tensor]
+    about: dict[str, str]
+
+
+def describe_network(name: str, path: Path) -> dict[str, str]:
+    """What a result says of a network."""
+    return {"network": name, "file": path.name, "sha256": sha256(path)}
 
 
 def unit(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
@@ -58,36 +65,39 @@ def stage(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(unit(inputs, outputs, 2), unit(outputs, outputs))
 
 
-class KeyPointNet(nn.Module):
-    """Frames (B, 3, S, S) in [0, 1] to `Found`, by heat maps of half the size.
+class ToonKeyPoints(nn.Module):
+    """Frames (B, 3, H, H) in [0, 1] to the 27 points of `animask.toons.KEYPOINTS` (B, 27, 2), in their pixels.
 
-    An hourglass with additive skips; S is a multiple of 16. The place is the mean of the softmax over the map
-    (integral regression, Sun et al., ECCV 2018), which is finer than a cell.
+    An hourglass with additive skips draws a heat map for each point. A point is NaN where the network says that it
+    faces away, or where its map spreads too far: in a smeared face it can only guess.
     """
 
-    def __init__(self, points: int = len(KEYPOINTS)) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.stem = unit(3, 16, 2)
         self.down1, self.down2, self.down3 = stage(16, 48), stage(48, 80), stage(80, 128)
         self.skip0 = nn.Conv2d(16, 32, 1)
         self.up3, self.up2, self.up1 = nn.Conv2d(128, 80, 1), nn.Conv2d(80, 48, 1), nn.Conv2d(48, 32, 1)
         self.mix2, self.mix1, self.mix0 = unit(80, 80), unit(48, 48), unit(32, 32)
-        self.head = nn.Conv2d(32, points, 1)
-        self.seen = nn.Linear(128, points)
+        self.head = nn.Conv2d(32, len(KEYPOINTS), 1)
+        self.seen = nn.Linear(128, len(KEYPOINTS))
 
-    def forward(self, frames: Tensor) -> Found:
-        x0 = self.stem(frames - 0.5)
+    def forward(self, frames: Tensor) -> Tensor:
+        x0 = self.stem(shrink(frames))
         x1 = self.down1(x0)
         x2 = self.down2(x1)
         x3 = self.down3(x2)
         y = self.mix2(x2 + functional.interpolate(self.up3(x3), scale_factor=2))
         y = self.mix1(x1 + functional.interpolate(self.up2(y), scale_factor=2))
         y = self.mix0(self.skip0(x0) + functional.interpolate(self.up1(y), scale_factor=2))
-        return Found(*locate(self.head(y).float()), self.seen(x3.mean((2, 3))).float())
+        places, spread = locate(self.head(y))
+        visible = (self.seen(x3.mean((2, 3))) > 0) & (spread < LARGEST_SPREAD)
+        points = (places + 0.5) * (frames.shape[-1] / SIDE) - 0.5  # whole numbers are at the centres of pixels
+        return points.where(visible[..., None], torch.nan)
 
 
-class IdentityNet(nn.Module):
-    """Frames (B, 3, S, S) in [0, 1] to embeddings (B, EMBEDDING) of length 1: near for one identity."""
+class ToonIdentity(nn.Module):
+    """Frames (B, 3, H, H) in [0, 1] to embeddings (B, EMBEDDING) of length 1: near for one identity."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -96,15 +106,21 @@ class IdentityNet(nn.Module):
         self.head = nn.Linear(192, EMBEDDING)
 
     def forward(self, frames: Tensor) -> Tensor:
-        x = self.body(torch.relu(self.stem(frames - 0.5)))
-        return functional.normalize(self.head(x.mean((2, 3))).float(), dim=1)
+        x = self.body(torch.relu(self.stem(shrink(frames))))
+        return functional.normalize(self.head(x.mean((2, 3))), dim=1)
+
+
+def shrink(frames: Tensor) -> Tensor:
+    """Frames (B, 3, H, H) in [0, 1] to the size and the range of the toons' networks, low-pass filtered."""
+    size = (SIDE, SIDE)
+    return functional.interpolate(frames.float(), size, mode="bilinear", align_corners=False, antialias=True) - 0.5
 
 
 def locate(heat: Tensor) -> tuple[Tensor, Tensor]:
     """The mean place (B, K, 2) under the softmax of maps (B, K, H, W), and how far (B, K) it spreads about that.
 
-    Both in pixels of a picture of twice the size. The spread is the root mean square distance: small where the
-    network sees the point, large where it can only guess.
+    Both in pixels of a picture of twice the size (integral regression, Sun et al., ECCV 2018: finer than a cell). The
+    spread is the root mean square distance.
     """
     share = heat.flatten(2).softmax(2).unflatten(2, heat.shape[2:])
     rows, columns = (2 * torch.arange(n, device=heat.device) + 0.5 for n in heat.shape[2:])
@@ -114,118 +130,63 @@ def locate(heat: Tensor) -> tuple[Tensor, Tensor]:
     return torch.stack([x, y], dim=2), variance.sqrt()
 
 
-def shrink(frames: Tensor) -> Tensor:
-    """Frames (B, 3, H, W) to the size of the toons' networks (B, 3, SIDE, SIDE), low-pass filtered."""
-    size = (SIDE, SIDE)
-    return functional.interpolate(frames.float(), size, mode="bilinear", align_corners=False, antialias=True)
+def open_toons(name: str, network: nn.Module, device: torch.device | str) -> Detector:
+    """A bundled network of toons, float32; MissingError without its file."""
+    path = bundled(f"toons-{name}.safetensors")
+    network.load_state_dict(load_file(path))
+    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Detector(network.requires_grad_(False).eval(), describe_network(f"animask toon {name}", path))
 
 
-def bundled(name: str) -> Path:
-    """The file of a network that comes with animask; MissingError if it is not there."""
-    path = Path(str(resources.files("animask"))) / "weights" / name
-    if not path.is_file():
-        raise MissingError(f"the detector {name} is not in {path.parent}", "install animask again")
-    return path
+def open_mesh(device: torch.device | str) -> Detector:
+    """68 points of the largest face's mesh. The paper took these places from another network, face-alignment."""
 
-
-class ToonDetector:
-    """A bundled network of toons, float32, in eval mode; `about` is what a result says of it.
-
-    Raises MissingError where its file is not there.
-    """
-
-    def __init__(self, name: str, network: nn.Module, device: torch.device | str) -> None:
-        path = bundled(f"toons-{name}.safetensors")
-        network.load_state_dict({key: x.float() if x.is_floating_point() else x for key, x in load_file(path).items()})
-        network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.network = network.requires_grad_(False).eval()
-        self.about = {"network": f"animask toon {name}", **describe_file(path)}
-
-
-class ToonKeyPoints(ToonDetector):
-    """Frames (B, 3, H, H) in [0, 1] to the 27 points of `animask.toons.KEYPOINTS`, in pixels of these frames.
-
-    A point is visible if the network says that it faces the viewer, and knows where: where it can only guess, as in
-    a smeared face, the point counts as missed.
-    """
-
-    def __init__(self, device: torch.device | str = "cpu") -> None:
-        super().__init__("keypoints", KeyPointNet(), device)
-
-    @torch.inference_mode()
-    def __call__(self, frames: Tensor) -> KeyPoints:
-        found = self.network(shrink(frames))
-        visible = (found.visible > 0) & (found.spread < LARGEST_SPREAD)
-        return KeyPoints((found.places + 0.5) * (frames.shape[-1] / SIDE) - 0.5, visible)
-
-
-class ToonIdentity(ToonDetector):
-    """Frames (B, 3, H, H) in [0, 1] to identity embeddings (B, 64) of length 1; it finds one in every frame."""
-
-    def __init__(self, device: torch.device | str = "cpu") -> None:
-        super().__init__("identity", IdentityNet(), device)
-
-    @torch.inference_mode()
-    def __call__(self, frames: Tensor) -> Tensor:
-        embedding: Tensor = self.network(shrink(frames))
-        return embedding
-
-
-class FaceKeyPoints:
-    """Frames (B, 3, H, W) in [0, 1] to 68 points of the largest face's mesh, all visible, or none where none is found.
-
-    The paper took them from face-alignment: these are the same places by another network.
-    """
-
-    def __init__(self, device: torch.device | str = "cpu") -> None:
-        network = "face mesh, 68 of its 468 points (the paper: face-alignment)"
-        self.about = {"network": network, **describe_file(bundled("face_landmark.tflite"))}
-
-    def __call__(self, frames: Tensor) -> KeyPoints:
-        places = torch.full((len(frames), len(MESH_68), 2), torch.nan)
+    def find(frames: Tensor) -> Tensor:
+        points = torch.full((len(frames), len(MESH_68), 2), torch.nan)
         for number, image in enumerate(to_images(frames)):
             if faces := find_faces(image):  # a frame shows one large head
-                places[number] = torch.from_numpy(faces[0].mesh[MESH_68, :2])
-        return KeyPoints(places.to(frames.device), ~places[..., 0].isnan().to(frames.device))
+                points[number] = torch.from_numpy(faces[0].mesh[MESH_68, :2])
+        return points.to(device)
+
+    name = "face mesh, 68 of its 468 points (the paper: face-alignment)"
+    return Detector(find, describe_network(name, bundled("face_landmark.tflite")))
 
 
-def describe_file(path: Path) -> dict[str, str]:
-    """The name and the SHA-256 of a network's file."""
-    return {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-
-
-class ArcFace:
-    """Frames (B, 3, H, W) in [0, 1] to the embedding (B, 512), of length 1, of the largest face; NaN where none is.
+def open_arcface(device: torch.device | str) -> Detector:
+    """The embedding, of 512 numbers and length 1, of the largest face.
 
     By the package insightface, whose weights are for non-commercial research. Raises MissingError without them.
     """
+    folder = Path("~/.insightface/models/buffalo_l").expanduser()
+    try:
+        package = import_module("insightface.app")
+        with redirect_stdout(sys.stderr):  # it says what it downloads; stdout is for results
+            network = package.FaceAnalysis(name="buffalo_l", allowed_modules=["detection", "recognition"])
+    except ModuleNotFoundError as error:
+        sentence = "the package insightface (ArcFace) is not installed"
+        raise MissingError(sentence, "in the checkout: pip install '.[eval]'") from error
+    except Exception as error:  # refused, cut off or damaged: each of its parsers has its own kind
+        sentence = f"insightface could not have its networks: {error or type(error).__name__}"
+        raise MissingError(sentence, f"unpack {ARCHIVE} into {folder}") from error
+    gpu = torch.device(device).index or 0 if torch.device(device).type == "cuda" else -1
+    network.prepare(ctx_id=gpu, det_size=DETECTED)
 
-    def __init__(self, device: torch.device | str = "cpu") -> None:
-        folder = Path("~/.insightface/models/buffalo_l").expanduser()
-        try:
-            package = import_module("insightface.app")
-            with redirect_stdout(sys.stderr):  # it says what it downloads; stdout is for results
-                self.network = package.FaceAnalysis(name="buffalo_l", allowed_modules=["detection", "recognition"])
-        except ModuleNotFoundError as error:
-            sentence = "the package insightface (ArcFace) is not installed"
-            raise MissingError(sentence, "in the checkout: pip install '.[eval]'") from error
-        except Exception as error:  # refused, cut off or damaged: each of its parsers has its own kind
-            sentence = f"insightface could not have its networks: {error or type(error).__name__}"
-            raise MissingError(sentence, f"unpack {ARCHIVE} into {folder}") from error
-        gpu = torch.device(device).index or 0 if torch.device(device).type == "cuda" else -1
-        self.network.prepare(ctx_id=gpu, det_size=DETECTED)
-        name = f"insightface {version('insightface')} buffalo_l: ArcFace, 5-point aligned 112² crops"
-        self.about = {"network": name, **describe_file(folder / "w600k_r50.onnx")}
-
-    def __call__(self, frames: Tensor) -> Tensor:
+    def find(frames: Tensor) -> Tensor:
         embeddings = torch.full((len(frames), ARCFACE_NUMBERS), torch.nan)
         for number, image in enumerate(to_images(frames)):
-            faces = self.network.get(np.ascontiguousarray(image[..., ::-1]))  # it takes BGR
-            if faces:
+            if faces := network.get(np.ascontiguousarray(image[..., ::-1])):  # it takes BGR
                 largest = max(faces, key=lambda face: float(np.ptp(face.bbox.reshape(2, 2), 0).prod()))
                 embeddings[number] = torch.from_numpy(largest.normed_embedding)
-        return embeddings.to(frames.device)
+        return embeddings.to(device)
+
+    name = f"insightface {version('insightface')} buffalo_l: ArcFace, 5-point aligned 112² crops"
+    return Detector(find, describe_network(name, folder / "w600k_r50.onnx"))
 
 
-POINTS: dict[str, Callable[[torch.device | str], Any]] = {"toons": ToonKeyPoints, "faces": FaceKeyPoints}
-IDENTITIES: dict[str, Callable[[torch.device | str], Any]] = {"toons": ToonIdentity, "faces": ArcFace}
+# By what they look for and the kind of picture: from a device to the detector.
+DETECTORS: dict[tuple[str, str], Callable[[torch.device | str], Detector]] = {
+    ("points", "toons"): lambda device: open_toons("keypoints", ToonKeyPoints(), device),
+    ("points", "faces"): open_mesh,
+    ("identity", "toons"): lambda device: open_toons("identity", ToonIdentity(), device),
+    ("identity", "faces"): open_arcface,
+}

@@ -1,14 +1,16 @@
 """Files from outside, read within bounds; and outputs that come whole or not at all."""
 
+import hashlib
 import re
 import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
+from importlib import resources
 from pathlib import Path
 
-from animask.errors import AnimaskError, InputError
+from animask.errors import AnimaskError, InputError, MissingError
 
 MAX_TEXT_BYTES = 64 << 20
 MAX_FPS = 1000
@@ -102,3 +104,22 @@ def check_output(path: Path, overwrite: bool) -> None:
         raise InputError(f"{path} exists already.", REPLACE)
     if not path.parent.is_dir():
         raise InputError(f"The folder {path.parent} does not exist.", "Make it first.")
+
+
+def bundled_folder() -> Path:
+    """The folder of the weights that come with animask."""
+    return Path(str(resources.files("animask"))) / "weights"
+
+
+def bundled(name: str) -> Path:
+    """The file of a network that comes with animask; MissingError if it is not there."""
+    path = bundled_folder() / name
+    if not path.is_file():
+        raise MissingError(f"the network {name} is not in {path.parent}", "install animask again")
+    return path
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

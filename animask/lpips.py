@@ -1,8 +1,6 @@
 """LPIPS, the learned distance of two pictures, offline: Zhang et al., "The Unreasonable Effectiveness of Deep Features
 as a Perceptual Metric" (CVPR 2018), version 0.1."""
 
-from importlib import resources
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -10,7 +8,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from animask.errors import MissingError
+from animask.files import bundled
 
 MEAN, STD = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # of pictures in [-1, 1]
 EPSILON = 1e-10
@@ -25,9 +23,8 @@ class Layer(NamedTuple):
     compared: bool
 
 
-ALEX = [Layer(4, 2, None, True), Layer(1, 2, (3, 2), True), Layer(1, 1, (3, 2), True), *[Layer(1, 1, None, True)] * 2]
 NETS = {
-    "alex": ALEX,
+    "alex": [Layer(4, 2, None, True), *[Layer(1, n, (3, 2), True) for n in (2, 1)], *[Layer(1, 1, None, True)] * 2],
     "vgg16": [Layer(1, 1, (2, 2) if number in (2, 4) else None, number in (1, 3, 6)) for number in range(7)],
 }
 FILES = {"alex": "lpips-alex.safetensors", "vgg16": "lpips-vgg16-7.safetensors"}
@@ -46,12 +43,8 @@ class Lpips(nn.Module):
 
     def __init__(self, net: str = "alex") -> None:
         super().__init__()
-        path = Path(str(resources.files("animask"))) / "weights" / FILES[net]
-        if not path.is_file():
-            hint = "install animask again, or use --metrics l1"
-            raise MissingError(f"the network of LPIPS is not there: {path}", hint)
         self.layers = NETS[net]
-        for name, tensor in load_file(path).items():
+        for name, tensor in load_file(bundled(FILES[net])).items():
             self.register_buffer(name.removeprefix(f"{net}.").replace(".", "_"), tensor.float(), persistent=False)
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)

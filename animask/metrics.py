@@ -1,15 +1,15 @@
-"""The paper's metrics (section 4), one pure function each, and one of our own: `identity_leak`.
+"""The paper's metrics (section 4), one pure function each, and how their values are averaged.
 
-Every function takes the output, then the truth, and returns one value for each frame, float32 `(B,)`.
-NaN means that the metric skips this frame, because what it compares was not found there: over a data set the score is
-`values.nanmean()`, with the values of all frames joined.
+Every function takes the output, then the truth, and returns one value for each frame, float32 `(B,)`. NaN means that
+the metric skips this frame, because what it compares was not found there.
 
-Frames are float `(B, 3, H, W)` in [0, 1]; key points `KeyPoints`; embeddings float `(B, E)`. Where a detector
-found nothing in a frame, `visible` is all False and the embedding a row of NaN.
-Sizes that do not agree and frames outside [0, 1], or with NaN, raise ValueError: none may pass for a skipped one.
+Frames are float `(B, 3, H, W)` in [0, 1]; key points `(B, K, 2)` in pixels, a point that is not visible NaN;
+embeddings `(B, E)`, a face that is not found a row of NaN. Sizes that do not agree and frames outside [0, 1], or with
+NaN, raise ValueError: none may pass for a skipped one.
 """
 
-from typing import NamedTuple
+import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -18,43 +18,49 @@ WINDOW, SIGMA = 11, 1.5  # of ssim: pixels
 C1, C2 = 0.01**2, 0.03**2
 
 
-class KeyPoints(NamedTuple):
-    """What a detector finds in B frames. Coordinates of joints that are not visible are ignored, even NaN."""
+@dataclass(frozen=True)
+class Score:
+    """A mean, NaN if there is none; frames used, and skipped by the metric."""
 
-    xy: Tensor  # (B, K, 2) pixels
-    visible: Tensor  # (B, K) bool
+    mean: float
+    used: int
+    skipped: int
+
+
+def average(groups: list[list[float]]) -> Score:
+    """The mean of the groups' means (a person is a group, or all frames are one), without values that are NaN."""
+    used = [[value for value in group if not math.isnan(value)] for group in groups]
+    means = [math.fsum(group) / len(group) for group in used if group]
+    count = sum(map(len, used))
+    return Score(math.fsum(means) / len(means) if means else math.nan, count, sum(map(len, groups)) - count)
 
 
 def l1(output: Tensor, truth: Tensor) -> Tensor:
-    """L1 distance: mean |output - truth| over C, H, W. Frames to `(B,)`, none skipped.
+    """L1 distance of frames: mean |output - truth| over C, H, W. In [0, 1], lower is better.
 
-    Range [0, 1], lower is better. Source: the paper, section 4; the same in FOMM's reconstruction script.
+    Source: the paper, section 4; the same in FOMM's reconstruction script.
     """
     output, truth = check_frames(output, truth)
     return (output - truth).abs().mean(dim=(1, 2, 3))
 
 
 def psnr(output: Tensor, truth: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio, peak 1: -10 log10(MSE over C, H, W) dB. Frames to `(B,)`, none skipped.
+    """Peak signal-to-noise ratio of frames, peak 1: -10 log10(MSE over C, H, W) dB. In [0, inf], higher is better.
 
-    Range [0, inf], higher is better. The score is the mean of the frames' dB, not the dB of their mean MSE.
-    Source: the textbook definition; the paper does not report it.
+    The score is the mean of the frames' dB, not the dB of their mean MSE. Source: the textbook; not in the paper.
     """
     output, truth = check_frames(output, truth)
     return -10 * (output - truth).square().mean(dim=(1, 2, 3)).log10()
 
 
 def ssim(output: Tensor, truth: Tensor) -> Tensor:
-    """Structural similarity, mean over RGB and the valid region. Frames to `(B,)`, none skipped.
+    """Structural similarity of frames, mean over RGB and the valid region. In [-1, 1], higher is better.
 
     (2 μx μy + C1)(2 σxy + C2) / ((μx² + μy² + C1)(σx² + σy² + C2)), C1 = 0.01², C2 = 0.03² (range 1), local
     moments under an 11×11 Gaussian, σ 1.5, at the (H - 10)×(W - 10) places where the window fits.
-    Frames with a side below 11 raise ValueError. Range [-1, 1], higher is better.
     Source: the paper, Table 2, after Wang et al. 2004 (scikit-image: gaussian_weights, use_sample_covariance=False).
     """
     output, truth = check_frames(output, truth)
-    if min(output.shape[-2:]) < WINDOW:
-        raise ValueError(f"ssim needs frames of at least {WINDOW}x{WINDOW} pixels, got {tuple(output.shape)}")
     mean_x, mean_y = blur(output), blur(truth)
     variance_x = blur(output * output) - mean_x * mean_x
     variance_y = blur(truth * truth) - mean_y * mean_y
@@ -64,63 +70,45 @@ def ssim(output: Tensor, truth: Tensor) -> Tensor:
     return (luminance * structure).mean(dim=(1, 2, 3))
 
 
-def akd(output: KeyPoints, truth: KeyPoints, scale: float = 1.0) -> Tensor:
-    """Average key-point distance, per coordinate: mean |output - truth| over x, y and joints visible in both.
+def akd(output: Tensor, truth: Tensor) -> Tensor:
+    """Average key-point distance, in pixels: mean |output - truth| over x, y and joints visible in both; 0 up.
 
-    Key points to `(B,)`, pixels of the paper's 256 frame: `scale` is 256 / the side of the frames that the
-    points were found in. In spite of its name no Euclidean distance: an error of (3, 4) counts 3.5, not 5.
-    Skipped: frames without a joint visible in both, so those whose generated face was missed.
-    Range [0, inf), lower is better.
+    In spite of its name no Euclidean distance: an error of (3, 4) counts 3.5. Skipped: frames without a joint visible
+    in both, so those whose generated face was missed. Lower is better.
     Source: the paper, section 4, after FOMM, whose pose-evaluation scripts take this mean frame by frame.
     """
-    found, expected = check_shapes(output.xy, truth.xy, "(B, K, 2)", truth.xy.dim() == 3 and truth.xy.shape[2] == 2)
-    distance = scale * (found - expected).abs().mean(dim=2)
-    return distance.where(output.visible & truth.visible, torch.nan).nanmean(dim=1)
+    output, truth = check_shapes(output, truth, 3)
+    return (output - truth).abs().mean(dim=2).nanmean(dim=1)
 
 
-def mkr(output: KeyPoints, truth: KeyPoints) -> Tensor:
-    """Missing key-point rate: joints visible in the truth, not in the output / joints visible in the truth.
+def mkr(output: Tensor, truth: Tensor) -> Tensor:
+    """Missing key-point rate: of the joints visible in the truth, the share that is not in the output.
 
-    Key points to `(B,)`. Skipped: frames whose truth has no joint; an output that misses them all counts 1.
-    Range [0, 1], lower is better.
+    In [0, 1], lower is better. Skipped: frames whose truth has no joint; an output that misses them all counts 1.
     Source: the paper, section 4, after FOMM.
     """
-    check_shapes(output.visible, truth.visible, "(B, K)", truth.visible.dim() == 2)
-    return (truth.visible & ~output.visible).sum(dim=1) / truth.visible.sum(dim=1)
+    output, truth = check_shapes(output, truth, 3)
+    missing, visible = output.isnan().any(dim=2), ~truth.isnan().any(dim=2)
+    return (visible & missing).sum(dim=1) / visible.sum(dim=1)
 
 
 def aed(output: Tensor, truth: Tensor) -> Tensor:
-    """Average Euclidean distance, squared: Σ (output - truth)² over E. Embeddings to `(B,)`.
+    """Average Euclidean distance of embeddings, squared: Σ (output - truth)² over E. 0 up, lower is better.
 
     Embeddings are taken as they are; L2-normalised ones, as the paper's for faces, give [0, 4].
-    Skipped: frames where either embedding is missing.
-    Range [0, inf), lower is better.
     Source: the paper, section 4, after FOMM, whose pose-evaluation scripts sum the squares, without a root.
     """
-    output, truth = check_embeddings(output, truth)
+    output, truth = check_shapes(output, truth, 2)
     return (output - truth).square().sum(dim=1)
 
 
 def csim(output: Tensor, truth: Tensor) -> Tensor:
-    """Cosine similarity: <output, truth> / (|output| |truth|). Embeddings to `(B,)`.
+    """Cosine similarity of embeddings: <output, truth> / (|output| |truth|). In [-1, 1], higher is better.
 
-    Skipped: frames where either embedding is missing or has length 0.
-    Range [-1, 1], higher is better.
     Source: the paper, section 4 and Table 2 (identity embeddings from ArcFace).
     """
-    output, truth = check_embeddings(output, truth)
+    output, truth = check_shapes(output, truth, 2)
     return (output * truth).sum(dim=1) / (output.norm(dim=1) * truth.norm(dim=1))
-
-
-def identity_leak(output: Tensor, truth: Tensor, driver: Tensor) -> Tensor:
-    """How much closer to the driver the output is than the truth: cos(output, driver) - cos(truth, driver).
-
-    Embeddings to `(B,)`; the truth shows the source's identity in the driver's pose.
-    Skipped: frames where one of the three embeddings is missing or has length 0.
-    Range [-2, 2], lower is better: 0 when the output is as near to the driver as the truth, above 0 a leak.
-    Source: our own; the paper argues that P_test and r prevent the leak, and shows it in pictures only.
-    """
-    return csim(output, driver) - csim(truth, driver)
 
 
 def blur(x: Tensor) -> Tensor:
@@ -139,21 +127,16 @@ def blur(x: Tensor) -> Tensor:
     return x
 
 
-def check_shapes(output: Tensor, truth: Tensor, expected: str, fits: bool) -> tuple[Tensor, Tensor]:
-    """Both as float32. Raise ValueError unless their shapes are one, and the expected one."""
-    if output.shape != truth.shape or not fits:
-        raise ValueError(f"expected two of one shape {expected}, got {tuple(output.shape)} and {tuple(truth.shape)}")
+def check_shapes(output: Tensor, truth: Tensor, dims: int) -> tuple[Tensor, Tensor]:
+    """Both as float32. Raise ValueError unless they have one shape, of so many dimensions."""
+    if output.shape != truth.shape or truth.dim() != dims:
+        raise ValueError(f"expected two of one shape, got {tuple(output.shape)} and {tuple(truth.shape)}")
     return output.float(), truth.float()
 
 
 def check_frames(output: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-    """Both as float32, after checking: one shape (B, 3, H, W), within [0, 1]."""
+    """Both as float32. Raise ValueError unless they have one shape (B, 3, H, W) and are within [0, 1]."""
     for frames in (output, truth):
-        if not frames.is_floating_point() or not ((frames >= 0) & (frames <= 1)).all():  # NaN is neither
-            raise ValueError("frames must be floats within [0, 1], and finite")
-    return check_shapes(output, truth, "(B, 3, H, W)", output.dim() == 4 and output.shape[1] == 3)
-
-
-def check_embeddings(output: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-    """Both as float32, after checking: one shape (B, E)."""
-    return check_shapes(output, truth, "(B, E)", truth.dim() == 2)
+        if not ((frames >= 0) & (frames <= 1)).all():  # NaN is neither
+            raise ValueError("frames must be within [0, 1], and finite")
+    return check_shapes(output, truth, 4)

@@ -1,33 +1,36 @@
-"""What an evaluation found: the values of each video, their totals beside the paper's figures, and one page of them."""
+"""What an evaluation found: the scores beside the paper's figures, as a table and as one page."""
 
 import base64
 import math
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
 
 from animask.files import replacing
+from animask.metrics import Score
 
-COPY = "copy"  # the column that answers the source frame, whatever the driver does
-DISTANCES = ("l1", "lpips", "akd", "aed")  # metrics of which a share of that of copying says something
-METHODS = ("X2Face", "Monkey-Net", "FOMM", "paper")
-# Table 1 of the paper, reconstruction: dataset, metric, then a figure for each of METHODS; it means over frames.
-RECONSTRUCTION = {
-    ("taichi", "l1"): (0.080, 0.077, 0.063, 0.047),
-    ("taichi", "akd"): (17.654, 10.798, 6.862, 4.239),
-    ("taichi", "mkr"): (0.109, 0.059, 0.036, 0.015),
-    ("taichi", "aed"): (0.272, 0.228, 0.179, 0.147),
-    ("vox", "l1"): (0.078, 0.049, 0.043, 0.034),
-    ("vox", "akd"): (7.687, 1.878, 1.294, 1.329),
-    ("vox", "aed"): (0.405, 0.199, 0.140, 0.130),
-    ("bair", "l1"): (0.065, 0.034, 0.027, 0.021),
+# Figures of the paper, reconstruction: of table 1, which means over frames; and of table 2, vox, as far as it can be
+# read: FSAL was tuned on 32 pictures of the person, the paper's method on none.
+PUBLISHED = {
+    "taichi": {
+        "X2Face": {"l1": 0.080, "akd": 17.654, "mkr": 0.109, "aed": 0.272},
+        "Monkey-Net": {"l1": 0.077, "akd": 10.798, "mkr": 0.059, "aed": 0.228},
+        "FOMM": {"l1": 0.063, "akd": 6.862, "mkr": 0.036, "aed": 0.179},
+        "paper": {"l1": 0.047, "akd": 4.239, "mkr": 0.015, "aed": 0.147},
+    },
+    "vox": {
+        "X2Face": {"l1": 0.078, "akd": 7.687, "aed": 0.405},
+        "Monkey-Net": {"l1": 0.049, "akd": 1.878, "aed": 0.199},
+        "FOMM": {"l1": 0.043, "akd": 1.294, "aed": 0.140},
+        "paper": {"l1": 0.034, "akd": 1.329, "aed": 0.130, "ssim": 0.80, "csim": 0.70},
+        "FSAL": {"ssim": 0.74, "csim": 0.19},
+    },
+    "bair": {"X2Face": {"l1": 0.065}, "Monkey-Net": {"l1": 0.034}, "FOMM": {"l1": 0.027}, "paper": {"l1": 0.021}},
 }
-# Table 2, VoxCeleb1, as far as it can be read: FSAL was tuned on 32 pictures of the person, the paper's method on none.
-FEW_SHOT = {"paper": {"ssim": 0.80, "csim": 0.70}, "FSAL": {"ssim": 0.74, "csim": 0.19}}
 NETWORKS = (
     "tables 1 and 2 of the paper; its akd by face-alignment (vox) and OpenPose (taichi), aed by other embeddings, csim "
     "by ArcFace: with other networks these differ"
@@ -38,27 +41,6 @@ div { overflow-x: auto; }
 th, td { padding: .3rem .6rem; text-align: right; white-space: nowrap; }
 img { display: block; max-width: 100%; }
 """
-
-Values = dict[str, dict[str, list[float]]]  # by column, then by metric: one number a frame, NaN where it was skipped
-
-
-class Record(NamedTuple):
-    """One video: its name, who is to be seen, how many frames were driven, their values; or why there are none."""
-
-    video: str
-    person: str
-    frames: int
-    values: Values
-    error: str = ""
-
-
-class Score(NamedTuple):
-    """A mean, NaN if there is none; frames used, and skipped by the metric."""
-
-    mean: float
-    used: int
-    skipped: int
-
 
 Scores = dict[str, dict[str, Score]]  # by column, then by metric
 
@@ -74,7 +56,7 @@ class Result:
 
     protocol: dict[str, str]
     metrics: dict[str, str]
-    networks: list[dict[str, Any]]
+    networks: list[dict[str, str]]
     columns: Scores
     shares: dict[str, dict[str, float]]
     published: dict[str, dict[str, float]]
@@ -83,51 +65,6 @@ class Result:
     people: int
     frames: int
     seconds: float
-
-
-def score(records: list[Record], column: str, metric: str, by_people: bool) -> Score:
-    """The score of one column and metric, over all frames, or over people of the mean over the frames of each."""
-    groups: dict[str, list[float]] = {}
-    for record in records:
-        groups.setdefault(record.person if by_people else "", []).extend(record.values[column][metric])
-    used = [[value for value in group if not math.isnan(value)] for group in groups.values()]
-    means = [math.fsum(group) / len(group) for group in used if group]
-    count = sum(map(len, used))
-    mean = math.fsum(means) / len(means) if means else math.nan
-    return Score(mean, count, sum(map(len, groups.values())) - count)
-
-
-def total(records: list[Record], by_people: bool) -> Scores:
-    """The scores of every column and metric."""
-    columns = records[0].values
-    return {
-        column: {metric: score(records, column, metric, by_people) for metric in metrics}
-        for column, metrics in columns.items()
-    }
-
-
-def shares_of_copying(columns: Scores) -> dict[str, dict[str, float]]:
-    """Of every column and distance: its mean as a share of that of copying the source."""
-    copied = {metric: columns[COPY][metric].mean for metric in DISTANCES if metric in columns[COPY]}
-    known = {metric: mean for metric, mean in copied.items() if mean > 0}
-    return {
-        column: {metric: scores[metric].mean / mean for metric, mean in known.items() if scores[metric].used}
-        for column, scores in columns.items()
-    }
-
-
-def published(dataset: str, protocol: str) -> dict[str, dict[str, float]]:
-    """Figures by method and metric; {} where there are none, as for animation, which the paper does not measure."""
-    found: dict[str, dict[str, float]] = {}
-    if protocol != "reconstruction":
-        return found
-    for (name, metric), figures in RECONSTRUCTION.items():
-        if name == dataset:
-            for method, figure in zip(METHODS, figures, strict=True):
-                found.setdefault(method, {})[metric] = figure
-    for method, scores in FEW_SHOT.items() if dataset == "vox" else ():
-        found.setdefault(method, {}).update(scores)
-    return found
 
 
 def sum_up(result: Result) -> list[str]:
@@ -150,10 +87,7 @@ def show(value: float) -> str:
 
 
 def tabulate(result: Result) -> list[list[str]]:
-    """The table in words: a head, then a row for each column of the result and each published method.
-
-    Behind × stands the share of copying the source.
-    """
+    """A head, then a row for each column of the result, with shares of copying behind ×, and each published method."""
     rows = [["", *(f"{name} {'↑' if 'higher' in words else '↓'}" for name, words in result.metrics.items())]]
     for column, scores in result.columns.items():
         beside = {name: f" ×{share:.2f}" for name, share in result.shares[column].items()}
@@ -163,24 +97,8 @@ def tabulate(result: Result) -> list[list[str]]:
     return rows
 
 
-def to_json(content: Any) -> Any:
-    """Anything of a result as JSON has it: tuples with names as objects, numbers that are not finite as null."""
-    if isinstance(content, Result):
-        content = vars(content)
-    if isinstance(content, float):
-        return content if math.isfinite(content) else None
-    if isinstance(content, tuple) and hasattr(content, "_asdict"):
-        content = content._asdict()
-    if isinstance(content, dict):
-        return {key: to_json(item) for key, item in content.items()}
-    return [to_json(item) for item in content] if isinstance(content, list | tuple) else content
-
-
 def write_page(path: Path, result: Result, strips: dict[str, np.ndarray]) -> None:
-    """One page of HTML with everything inside: the table, what it shows, strips of frames, the protocol.
-
-    strips: RGB uint8, by caption.
-    """
+    """One page of HTML with everything inside: the table, what it shows, strips (RGB uint8, by caption), protocol."""
     title = escape(f"{Path(result.protocol['weights']).name}: {result.protocol['protocol']}")
     cells = [[escape(text) for text in row] for row in tabulate(result)]
     rows = [f"<tr><th>{first}</th>{''.join(f'<td>{text}</td>' for text in rest)}</tr>" for first, *rest in cells]

@@ -1,23 +1,21 @@
 """Weights in and out: safetensors with the model's configuration and origin in the metadata; no pickles.
 
-A name is bundled (`portrait`), the path of a file, or that of a Hub repository: `owner/name[@revision]`, and with
-`hf://` before it also `/file.safetensors` after it, where the file is not `model.safetensors`. The Hub's cache and
-its settings (HF_HOME, HF_ENDPOINT, HF_HUB_OFFLINE, HF_TOKEN) are those of huggingface-hub. torch is imported where
-tensors are read or written, so that what only looks at files answers at once.
+A name is bundled (`portrait`), the path of a file, or a repository of the Hub: `owner/name[@revision]`, of which
+`model.safetensors` is taken. The Hub's cache and its settings (HF_HOME, HF_ENDPOINT, HF_HUB_OFFLINE, HF_TOKEN) are
+those of huggingface-hub. torch is imported where tensors are read or written: what only looks at files answers at once.
 """
 
-import hashlib
 import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import resources
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from animask.config import ModelConfig, model_from_dict, to_dict
 from animask.errors import AnimaskError, InputError, MissingError
-from animask.files import check_file, replacing
+from animask.files import bundled_folder, check_file, replacing, sha256
 
 if TYPE_CHECKING:
     import torch
@@ -29,11 +27,12 @@ BUNDLED = ("portrait",)
 DEFAULT = "portrait"
 WEIGHTS = "weights.safetensors"  # what a training run leaves
 SUMS = "SHA256SUMS"  # of the bundled files, as sha256sum writes it
-HUB_FILE = "model.safetensors"  # of a repository, where no other is named
-HUB_NAME = re.compile(r"(?:hf://)?(?P<repo>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[\w.-]+))?(?:/(?P<file>.+\.safetensors))?")
-NAMES_HINT = f"give bundled weights ({', '.join(BUNDLED)}), a .safetensors file or hf://owner/name[@revision]"
+HUB_FILE = "model.safetensors"  # of a repository
+HUB_NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w.-]+))?")
+NAMES_HINT = f"give bundled weights ({', '.join(BUNDLED)}), a .safetensors file or owner/name[@revision] of the Hub"
+MOST_WORDS = 300  # letters of what is wrong with a file
 FORMAT_HINT = "get the file again; a .pt, .pth, .ckpt or .bin file is a pickle, which can run code, and is never read"
-VGG19 = "hf://timm/vgg19.tv_in1k"  # ImageNet weights, with torchvision's names
+VGG19 = "timm/vgg19.tv_in1k"  # on the Hub: ImageNet weights, with torchvision's names
 
 
 class Weights(NamedTuple):
@@ -59,66 +58,40 @@ def find_weights(name: str | Path = DEFAULT) -> Weights:
     """
     path = locate(str(name))
     digest, metadata = check_hash(path), read_metadata(path)
-    return Weights(path, read_config(path, metadata), metadata, digest, hub_commit(path))
+    commit = re.search(r"/models--[^/]+/snapshots/([0-9a-f]{40})/", path.as_posix())  # as the Hub's cache is laid out
+    return Weights(path, read_config(path, metadata), metadata, digest, commit[1] if commit else "")
 
 
 def locate(name: str) -> Path:
     """The path of what a name means; a file of the Hub that is not here is downloaded. Raises as `find_weights`."""
     path = bundled_folder() / f"{name}.safetensors" if name in BUNDLED else Path(name)
     remote = HUB_NAME.fullmatch(name)
-    if name.startswith("hf://") and remote is None:
-        raise InputError(f"{name!r} names no weights on the Hub", "write hf://owner/name[@revision][/file.safetensors]")
-    if remote and (name.startswith("hf://") or not (name.endswith(".safetensors") or path.parent.exists())):
-        return fetch(remote["repo"], remote["file"] or HUB_FILE, remote["revision"] or "main")
+    if remote and not name.endswith(".safetensors") and not path.parent.exists():
+        return fetch(remote["repo"], remote["revision"] or "main")
     if not path.exists():
         hint = f"install animask again, or put {path.name} there" if name in BUNDLED else NAMES_HINT
         raise MissingError(f"weights {name!r} were not found: looked for {path.absolute()}", hint)
     return path
 
 
-def bundled_folder() -> Path:
-    """The folder of the weights that come with the package."""
-    return Path(str(resources.files("animask"))) / "weights"
-
-
-def fetch(repo: str, file: str, revision: str) -> Path:
-    """A file of a Hub repository: from the Hub's cache, or else downloaded into it; MissingError if neither works."""
+def fetch(repo: str, revision: str = "main") -> Path:
+    """The weights of a Hub repository, from the Hub's cache, or else downloaded into it; else MissingError."""
     from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
 
     try:
-        cached = try_to_load_from_cache(repo, file, revision=revision)
-        return Path(cached if isinstance(cached, str) else hf_hub_download(repo, file, revision=revision))
+        cached = try_to_load_from_cache(repo, HUB_FILE, revision=revision)
+        return Path(cached if isinstance(cached, str) else hf_hub_download(repo, HUB_FILE, revision=revision))
     except Exception as error:  # the library's versions have HTTP clients of their own, and these their own errors
-        folder = Path(constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}" / "snapshots" / revision
-        url = without_password(f"{constants.ENDPOINT}/{repo}/resolve/{revision}/{file}")
-        sentence = f"weights {url} could not be had: {why_not(error)}; looked for {folder / file} before"
+        place = f"{constants.HF_HUB_CACHE}/models--{repo.replace('/', '--')}/snapshots/{revision}/{HUB_FILE}"
+        url = f"{constants.ENDPOINT}/{repo}/resolve/{revision}/{HUB_FILE}"
+        sentence = f"weights {repo} are not here: looked for {place}, then asked {url}: {' '.join(str(error).split())}"
         hint = "check the name, or get the file where there is a network and put it there"
-        raise MissingError(sentence, hint) from error
+        raise MissingError(without_password(sentence), hint) from error
 
 
-def why_not(error: Exception) -> str:
-    """The reason of a failed download in a few words, for the kinds of errors that huggingface-hub tells apart."""
-    from huggingface_hub import errors
-
-    reasons: dict[type[Exception], str] = {
-        errors.GatedRepoError: "ask its owners for access on its page, then `hf auth login`",
-        errors.RepositoryNotFoundError: "there is no such repository, or it is private: `hf auth login`",
-        errors.RevisionNotFoundError: "the repository has no such revision",
-        errors.LocalEntryNotFoundError: "no network, or HF_HUB_OFFLINE is set",
-        errors.EntryNotFoundError: "the repository has no such file",
-    }
-    return next((text for kind, text in reasons.items() if isinstance(error, kind)), " ".join(repr(error).split()))
-
-
-def without_password(url: str) -> str:
-    """An address without a name and password in it."""
-    return re.sub(r"//[^/@]*@", "//", url)
-
-
-def hub_commit(path: Path) -> str:
-    """The commit that a file of the Hub's cache belongs to (models--owner--name/snapshots/COMMIT/file), or nothing."""
-    match = re.search(r"/models--[^/]+/snapshots/([0-9a-f]{40})/", path.as_posix())
-    return match[1] if match else ""
+def without_password(text: str) -> str:
+    """Addresses without a name and password in them."""
+    return re.sub(r"//[^/@\s]*@", "//", text)
 
 
 def check_hash(path: Path) -> str:
@@ -139,12 +112,6 @@ def check_hash(path: Path) -> str:
     return digest
 
 
-def sha256(path: Path) -> str:
-    """The SHA-256 of a file, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def read_config(path: Path, metadata: dict[str, str]) -> ModelConfig:
     """The model's configuration from a file's metadata, every value checked; InputError if it is not one of animask."""
     if "config" not in metadata:
@@ -158,11 +125,8 @@ def read_config(path: Path, metadata: dict[str, str]) -> ModelConfig:
 
 
 @contextmanager
-def opened(path: Path, framework: str = "pt") -> Iterator[Any]:
-    """A safetensors file for reading; InputError for what is not one, or not whole.
-
-    framework: "pt" for tensors of torch, or "numpy" where only names, shapes and texts are read.
-    """
+def opened(path: Path, framework: str) -> Iterator[Any]:
+    """A safetensors file for reading, of torch ("pt") or without it ("numpy"); InputError for what is no whole one."""
     from safetensors import SafetensorError, safe_open
 
     check_file(path)
@@ -183,7 +147,7 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 def read_tensors(path: Path) -> "dict[str, Tensor]":
     """All tensors of a safetensors file, on the CPU; InputError if it is not one, or damaged."""
-    with opened(path) as file:
+    with opened(path, "pt") as file:
         return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
 
 
@@ -191,7 +155,7 @@ def load_model(weights: str | Path | Weights = DEFAULT, device: "str | torch.dev
     """Weights, or their name as for `find_weights`, to an Animator in eval mode, float32, on `device`.
 
     Raises as `find_weights` does, and InputError where tensors do not have the names and shapes that their
-    configuration asks for, which is checked before anything is allocated, or a number is not finite.
+    configuration asks for, whose model takes no memory before that is known, or a number is not finite.
     """
     import torch
 
@@ -200,24 +164,15 @@ def load_model(weights: str | Path | Weights = DEFAULT, device: "str | torch.dev
     path, config, *_ = weights if isinstance(weights, Weights) else find_weights(weights)
     with torch.device("meta"):
         model = Animator(config)
-    expected = model.state_dict()
-    check_tensors(path, {name: tuple(value.shape) for name, value in expected.items()})
-    tensors = {name: value.to(expected[name].dtype) for name, value in read_tensors(path).items()}
+    tensors = {name: x.float() if x.is_floating_point() else x for name, x in read_tensors(path).items()}
     for name, value in tensors.items():
         if not value.isfinite().all():
             raise InputError(f"{path} is damaged: {name} holds values that are not finite", FORMAT_HINT)
-    model.load_state_dict(tensors, assign=True)
+    try:
+        model.load_state_dict(tensors, assign=True)
+    except RuntimeError as error:
+        raise InputError(f"{path} does not fit its configuration: {shorten(str(error), MOST_WORDS)}") from error
     return model.requires_grad_(False).eval().to(device)
-
-
-def check_tensors(path: Path, expected: dict[str, tuple[int, ...]]) -> None:
-    """Raise InputError unless the names and shapes in a file are the expected ones; the first difference is named."""
-    with opened(path, "numpy") as file:
-        found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-    for name in sorted({*expected, *found}):
-        there, wanted = found.get(name, "nothing"), expected.get(name, "nothing")
-        if there != wanted:
-            raise InputError(f"{path} does not fit its configuration: {name} is {there} where {wanted} is expected")
 
 
 def save_model(model: "Animator", path: Path, about: dict[str, str]) -> None:
@@ -244,12 +199,9 @@ def write_tensors(tensors: "dict[str, Tensor]", path: Path, metadata: dict[str, 
 
 
 def fetch_vgg19() -> "dict[str, Tensor]":
-    """The ImageNet weights of VGG-19 from the Hub or its cache, with torchvision's names.
-
-    Raises MissingError where they cannot be had, InputError where they are damaged.
-    """
+    """The ImageNet weights of VGG-19, with torchvision's names; else MissingError, or InputError for damaged ones."""
     try:
-        path = locate(VGG19)
+        path = fetch(VGG19)
     except MissingError as error:
         raise MissingError(error.message, f"{error.hint}; or train with --perceptual lpips") from error
     check_hash(path)

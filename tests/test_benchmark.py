@@ -56,30 +56,22 @@ def test_arithmetic_by_hand():
     assert count_gflop(drive(fuse(model), face, [frame])) < expected
 
 
-def test_a_preset_is_measured_whole():
-    speed = measure_speed(Settings(device="cpu", precision="fp32", batch=4), "tiny", seconds=0.3)
-    assert (speed.weights, speed.preset, speed.resolution, speed.device) == ("random", "tiny", 64, "cpu")
-    assert (speed.precision, speed.batch) == ("fp32", 4)
-    for value in (speed.networks, speed.reference, speed.ratio, speed.pipeline):
-        assert 0 < value.low <= value.median <= value.high < math.inf
-        assert value.rounds >= benchmark.ROUNDS
-
-
-def test_unknown_names_are_refused():
+def test_an_unknown_preset_is_refused():
     with pytest.raises(InputError):
         measure_speed(Settings(device="cpu"), "compcat")
-    with pytest.raises(InputError):
-        measure_speed(Settings(device="cpu"), "tiny", seconds=0)
 
 
-def test_the_command_prints_json_only(tiny_weights):
+@pytest.mark.parametrize("preset", ["", "tiny"])
+def test_the_command_prints_json_only(preset, tiny_weights):
     app = typer.Typer()
     app.command()(bench)
-    flags = ["--weights", str(tiny_weights), "--device", "cpu", "--precision", "fp32", "--batch", "2"]
-    result = CliRunner().invoke(app, [*flags, "--seconds", "0.1", "--json"])
+    flags = ["--weights", str(tiny_weights), "--preset", preset, "--device", "cpu", "--precision", "fp32"]
+    result = CliRunner().invoke(app, [*flags, "--batch", "2", "--seconds", "0.1", "--json"])
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
-    assert report["weights"] == str(tiny_weights)
-    assert (report["preset"], report["precision"], report["batch"]) == ("tiny", "fp32", 2)
-    assert report["pipeline"]["median"] > 0
+    assert report["weights"] == ("random" if preset else str(tiny_weights))
+    assert (report["preset"], report["resolution"], report["precision"], report["batch"]) == ("tiny", 64, "fp32", 2)
+    for name in ("networks", "reference", "ratio", "pipeline"):
+        assert 0 < report[name]["low"] <= report[name]["median"] <= report[name]["high"] < math.inf
+        assert report[name]["rounds"] >= benchmark.ROUNDS
     assert "whole animate" in result.stderr

@@ -10,7 +10,7 @@ from training_cases import CPU, SIDE, frame, make_model
 
 from animask import config as configuration
 from animask import progress
-from animask.config import MODEL_PRESETS, TRAIN_PRESETS, read_toml
+from animask.config import MODEL_PRESETS, TRAIN_PRESETS, TrainConfig, read_toml
 from animask.datasets import pack, save_array
 from animask.images import to_tensor
 from animask.pairs import Pairs

@@ -1,9 +1,11 @@
 """`animask eval`: weights and a data set to the paper's metrics."""
 
+import json
 import sys
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Option
@@ -12,8 +14,7 @@ from animask.cli.animate import METHOD, Device, Precision, Scale, Threshold, Wei
 from animask.cli.screen import progress_bar, say, show_result
 
 if TYPE_CHECKING:
-    from animask.evaluation import Progress
-    from animask.protocols import Settings
+    from animask.cases import Progress, Settings
 
 Protocol = StrEnum("Protocol", ["reconstruction", "animation"])
 Ablation = StrEnum("Ablation", ["no_pert", "no_ref", "no_id"])
@@ -35,65 +36,48 @@ def check_page(path: Path | None) -> Path | None:
     return path
 
 
-KNOWN = "Several of l1 psnr ssim lpips akd mkr aed csim leak; default: l1 akd."
-Metrics = Annotated[list[str] | None, Option(help=KNOWN, show_default=False)]
-Dataset = Annotated[str, Option(help="toons, vox, taichi, bair or a folder.", rich_help_panel=DATA)]
-Data = Annotated[Path | None, Option(help="Where the data set is, else $ANIMASK_DATA/NAME.", rich_help_panel=DATA)]
-ProtocolOption = Annotated[
-    Protocol, Option(help="reconstruction: each video from itself; animation: by another identity.")
-]
-STEPS = "Rows without P_test, r or both."
-Ablations = Annotated[list[Ablation] | None, Option(help=STEPS, rich_help_panel=METHOD, show_default=False)]
+KNOWN = "Several of l1 psnr ssim lpips akd mkr aed csim; default: l1 akd."
+WHERE = "Where the data set is, else $ANIMASK_DATA/NAME."
+FEWER = "Frames a video; default: all, toons: 16."
 PAIRS = "CSV with the columns source and driver; a clip may drive itself."
-Pairs = Annotated[Path | None, Option(help=PAIRS, rich_help_panel=DATA)]
-Limit = Annotated[int | None, Option(min=1, help="Videos; default: all, toons: 20.", rich_help_panel=DATA)]
-Frames = Annotated[int | None, Option(min=2, help="Frames a video; default: all, toons: 16.", rich_help_panel=DATA)]
-PrecisionOption = Annotated[Precision, Option(help="bf16 is faster and moves the third digit; auto: where fast.")]
-Batch = Annotated[int, Option(min=1, max=1024, help="Driver frames at a time.")]
-PAGE = "One HTML page: table, pictures."
-Page = Annotated[Path | None, Option("--report", help=PAGE, callback=check_page, rich_help_panel=OUTPUT)]
-Quiet = Annotated[bool, Option("-q", "--quiet", help="No progress, no table.", rich_help_panel=OUTPUT)]
-Json = Annotated[bool, Option("--json", help="Print the result as JSON.", rich_help_panel=OUTPUT)]
+EACH = "reconstruction: each video from itself; animation: by another identity."
+STEPS = "Rows without P_test, r or both."
+FASTER = "bf16 is faster and moves the third digit; auto: where fast."
+MADE = "What another method made of --list: a further row."
 Predictions = Annotated[
     list[str] | None,
-    Option(
-        metavar="NAME=FOLDER",
-        help="What another method made of --list: a further row.",
-        callback=read_predictions,
-        rich_help_panel=OTHERS,
-        show_default=False,
-    ),
+    Option(metavar="NAME=FOLDER", help=MADE, callback=read_predictions, rich_help_panel=OTHERS, show_default=False),
 ]
 LIST = "Write sources, drivers, list.csv; stop."
-ListFolder = Annotated[Path | None, Option("--list", metavar="FOLDER", help=LIST, rich_help_panel=OTHERS)]
 BLIND = "Write a blind study page; stop."
 Study = Annotated[Path | None, Option(metavar="OUT.html", help=BLIND, callback=check_page, rich_help_panel=OTHERS)]
 COUNT = "Count what the study page saved; stop."
-Answers = Annotated[list[Path] | None, Option(metavar="FILES", help=COUNT, rich_help_panel=OTHERS)]
+PAGE = "One HTML page: table, pictures."
+Report = Annotated[Path | None, Option(help=PAGE, callback=check_page, rich_help_panel=OUTPUT)]
 
 
 def evaluate(
-    metrics: Metrics = None,
-    dataset: Dataset = "toons",
-    data: Data = None,
-    limit: Limit = None,
-    frames: Frames = None,
-    pairs: Pairs = None,
+    metrics: Annotated[list[str] | None, Option(help=KNOWN, show_default=False)] = None,
+    dataset: Annotated[str, Option(help="toons, vox, taichi, bair or a folder.", rich_help_panel=DATA)] = "toons",
+    data: Annotated[Path | None, Option(help=WHERE, rich_help_panel=DATA)] = None,
+    limit: Annotated[int | None, Option(min=1, help="Videos; default: all, toons: 20.", rich_help_panel=DATA)] = None,
+    frames: Annotated[int | None, Option(min=2, help=FEWER, rich_help_panel=DATA)] = None,
+    pairs: Annotated[Path | None, Option(help=PAIRS, rich_help_panel=DATA)] = None,
     weights: Weights = "portrait",
-    protocol: ProtocolOption = Protocol.reconstruction,
-    ablation: Ablations = None,
+    protocol: Annotated[Protocol, Option(help=EACH)] = Protocol.reconstruction,
+    ablation: Annotated[list[Ablation] | None, Option(help=STEPS, rich_help_panel=METHOD, show_default=False)] = None,
     threshold: Threshold = None,
     scale: Scale = None,
     device: Device = "auto",
-    precision: PrecisionOption = Precision.fp32,
-    batch: Batch = 8,
+    precision: Annotated[Precision, Option(help=FASTER)] = Precision.fp32,
+    batch: Annotated[int, Option(min=1, max=1024, help="Driver frames at a time.")] = 8,
     predictions: Predictions = None,
-    list_folder: ListFolder = None,
+    list_folder: Annotated[Path | None, Option("--list", metavar="FOLDER", help=LIST, rich_help_panel=OTHERS)] = None,
     study: Study = None,
-    answers: Answers = None,
-    report: Page = None,
-    quiet: Quiet = False,
-    as_json: Json = False,
+    answers: Annotated[list[Path] | None, Option(metavar="FILES", help=COUNT, rich_help_panel=OTHERS)] = None,
+    report: Report = None,
+    quiet: Annotated[bool, Option("-q", "--quiet", help="No progress, no table.", rich_help_panel=OUTPUT)] = False,
+    as_json: Annotated[bool, Option("--json", help="Print the result as JSON.", rich_help_panel=OUTPUT)] = False,
 ) -> None:
     """Measure weights, and what other methods made, on a data set.
 
@@ -106,16 +90,16 @@ def evaluate(
     if answers:
         count(answers, dataset, as_json)
         return
-    from animask.comparison import list_cases, write_study
-    from animask.protocols import Settings
+    from animask.cases import Settings, list_cases
+    from animask.study import write_study
 
     settings = Settings(
         metrics=tuple(dict.fromkeys(metrics or Settings.metrics)),
         dataset=dataset,
         data=data,
         weights=weights,
-        protocol=protocol.value,
-        ablations=tuple(dict.fromkeys(item.value for item in ablation or ())),
+        protocol=protocol,
+        ablations=tuple(ablation or ()),
         threshold=threshold,
         scale=scale,
         predictions=tuple(predictions or ()),  # type: ignore[arg-type]  # read_predictions made pairs of them
@@ -124,7 +108,7 @@ def evaluate(
         frames=frames,
         batch=batch,
         device=device,
-        precision=precision.value,
+        precision=precision,
         report=report,
     )
     with progress_bar("evaluating", "videos", quiet) as progress:
@@ -139,7 +123,7 @@ def evaluate(
 def measure(settings: "Settings", progress: "Progress | None", quiet: bool, as_json: bool) -> None:
     """Evaluate, and show the protocol, the table and what else there is to say. Exit code 1 where a video failed."""
     from animask.evaluation import evaluate as evaluate_settings
-    from animask.results import sum_up, tabulate, to_json
+    from animask.results import sum_up, tabulate
 
     result = evaluate_settings(settings, progress)
     if not quiet:
@@ -156,22 +140,23 @@ def measure(settings: "Settings", progress: "Progress | None", quiet: bool, as_j
 
 def count(answers: list[Path], dataset: str, as_json: bool) -> None:
     """What the answers of a study say, with the paper's votes (table 3) where its data set is named."""
-    from animask.comparison import VOTES, count_answers
-    from animask.results import METHODS, to_json
+    from animask.study import METHODS, VOTES, count_answers
 
     found = count_answers(answers)
     if as_json:
         show_result(to_json(found), "", True)
     rows = [["", "question", "votes", "share", "95 %"]]
     for question, votes in found.items():
-        rows += [
-            [name, question, f"{v.chosen} of {v.answers}", f"{v.share:.2f}", f"{v.low:.2f}-{v.high:.2f}"]
-            for name, v in votes.items()
-        ]
-        if (question, dataset) in VOTES:
-            shares = zip(METHODS, VOTES[question, dataset], strict=True)
-            rows += [[f"{name} (published)", question, "", f"{share:.2f}", ""] for name, share in shares]
+        for name, v in votes.items():
+            rows.append([name, question, f"{v.chosen} of {v.answers}", f"{v.share:.2f}", f"{v.low:.2f}-{v.high:.2f}"])
+        for name, share in zip(METHODS, VOTES.get((question, dataset), ()), strict=False):
+            rows.append([f"{name} (published)", question, "", f"{share:.2f}", ""])
     draw(rows)
+
+
+def to_json(content: Any) -> Any:
+    """A result as JSON has it, which knows no number that is not finite: null."""
+    return json.loads(json.dumps(content, default=asdict), parse_constant=lambda name: None)
 
 
 def draw(rows: list[list[str]]) -> None:

@@ -23,7 +23,7 @@ def info(
 
     animask info
 
-    animask info hf://owner/name --json
+    animask info owner/name --json
     """
     from animask.cli.screen import plain
     from animask.weights import BUNDLED
@@ -40,7 +40,7 @@ def info(
 
 
 def versions() -> dict[str, Any]:
-    """Versions of Python, the system, the packages that matter, and the ffmpeg that reads and writes videos."""
+    """Of Python, the system, the packages that matter, and the ffmpeg that reads and writes videos."""
     from importlib.metadata import distributions
 
     import av

@@ -9,12 +9,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from animask.comparison import count_answers, interval, list_cases, write_study
+from animask.cases import Settings, list_cases, plan
 from animask.config import MODEL_PRESETS
 from animask.errors import InputError
 from animask.evaluation import evaluate
 from animask.images import read_image, write_image
-from animask.protocols import Settings, plan
+from animask.study import count_answers, interval, write_study
 from animask.video import probe
 
 SIDE = MODEL_PRESETS["tiny"].resolution
@@ -34,7 +34,7 @@ def truth(settings, tmp_path):
     folder = tmp_path / "truth"
     for case in plan(settings):
         (folder / case.name).mkdir(parents=True)
-        for number, shot in enumerate(case.open(SIDE)[1]):
+        for number, shot in enumerate(case.shots(SIDE)):
             write_image(folder / case.name / f"{number}.png", shot.truth)
     return folder
 
@@ -43,10 +43,9 @@ def test_a_list_holds_what_another_program_needs(settings, tmp_path):
     path = list_cases(settings, tmp_path / "list")
     rows = list(csv.DictReader(path.open()))
     assert [row["output"] for row in rows] == [f"{case.name}.mp4" for case in plan(settings)]
-    picture, shots = plan(settings)[0].open(SIDE)
-    np.testing.assert_array_equal(read_image(rows[0]["source"]), picture)
-    assert probe(rows[0]["driver"]).width == SIDE
-    assert len(list(shots)) == 2
+    np.testing.assert_array_equal(read_image(rows[0]["source"]), plan(settings)[0].source(SIDE))
+    driver = probe(rows[0]["driver"])
+    assert (driver.width, driver.frames) == (SIDE, 2)
 
 
 def test_a_prediction_is_a_further_column(settings, truth):
@@ -97,8 +96,9 @@ def test_answers_are_counted_with_intervals(tmp_path):
         answers = [{"video": "x", "realistic": choice, "faithful": "a"}]
         path.write_text(json.dumps({"columns": ["a", "b"], "answers": answers}))
     votes = count_answers(paths)
-    assert votes["realistic"]["a"][:3] == (1, 2, 0.5)
-    assert votes["faithful"]["b"][:3] == (0, 2, 0.0)
+    found = votes["realistic"]["a"]
+    assert (found.chosen, found.answers, found.share) == (1, 2, 0.5)
+    assert votes["faithful"]["b"].share == 0
     paths[1].write_text(json.dumps({"columns": ["a", "c"], "answers": []}))
     with pytest.raises(InputError, match="another study"):
         count_answers(paths)
@@ -108,5 +108,5 @@ def test_answers_are_counted_with_intervals(tmp_path):
 
 
 def test_the_interval_is_wilsons():
-    assert interval(8, 10)[3:] == pytest.approx((0.4902, 0.9433), abs=1e-4)
-    assert interval(0, 20)[3:] == pytest.approx((0.0, 0.1611), abs=1e-4)
+    found, none = interval(8, 10), interval(0, 20)
+    assert (found.low, found.high, none.low, none.high) == pytest.approx((0.4902, 0.9433, 0.0, 0.1611), abs=1e-4)

@@ -1,33 +1,26 @@
-"""Other methods beside ours: the list of what they should make, and the paper's study (section 4.4).
-
-A prediction is FOLDER/NAME.mp4 (or another video), or the folder FOLDER/NAME of pictures, where NAME is that of the
-case in the list. It has as many frames as the case has driver frames, each of the size that is evaluated. The study is
-one blind page, whose answers are a file, and what many answers say.
-"""
+"""The paper's study (section 4.4): one blind page that shows what several methods made, and what people answered."""
 
 import base64
-import csv
 import json
 import math
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
+from animask.cases import Progress, Settings, check_predictions, plan, write_film
 from animask.errors import InputError
-from animask.evaluation import Progress, drive_case, open_bench
+from animask.evaluation import drive, open_bench
 from animask.files import read_text, replacing
-from animask.images import to_images, write_image
-from animask.protocols import Settings, check_predictions, plan
+from animask.images import to_images
 from animask.results import to_url
-from animask.video import VideoWriter
-from animask.weights import find_weights
 
-# Table 3 of the paper: question, dataset, then the share of votes for each of results.METHODS.
+METHODS = ("X2Face", "Monkey-Net", "FOMM", "paper")
+# Table 3 of the paper: question, dataset, then the share of votes for each of METHODS.
 VOTES = {
     ("realistic", "taichi"): (0.00, 0.04, 0.16, 0.80),
     ("realistic", "vox"): (0.00, 0.08, 0.16, 0.76),
@@ -37,7 +30,6 @@ VOTES = {
     ("faithful", "bair"): (0.04, 0.04, 0.16, 0.76),
 }
 QUESTIONS = {"realistic": "Which is the most realistic?", "faithful": "Which follows the driver best?"}
-MOST_ANSWERS = 1 << 24  # bytes of a file of answers
 Z = 1.959964  # of a normal distribution: 95 % lie within
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Study</title>
@@ -91,30 +83,8 @@ show();
 """
 
 
-def list_cases(settings: Settings, folder: Path, progress: Progress | None = None) -> Path:
-    """Write FOLDER/list.csv (source, driver, output) with the sources as PNG and the drivers as lossless videos.
-
-    They are of the size that the weights of the settings take. `animask animate --pairs` reads such a list, and so
-    can a loop over another method's demo script. Returns the path of the list.
-    """
-    side, cases = find_weights(settings.weights).config.resolution, plan(settings)
-    rows = [("source", "driver", "output")]
-    for part in ("sources", "drivers"):
-        (folder / part).mkdir(parents=True, exist_ok=True)
-    for number, case in enumerate(cases):
-        source, driver = folder / "sources" / f"{case.name}.png", folder / "drivers" / f"{case.name}.mp4"
-        picture, shots = case.open(side)
-        write_image(source, picture)
-        encode(driver, (shot.driver for shot in shots), case.rate, side, crf=0)
-        rows.append((str(source), str(driver), f"{case.name}.mp4"))
-        if progress:
-            progress(number + 1, len(cases))
-    with replacing(folder / "list.csv") as partial, partial.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows(rows)
-    return folder / "list.csv"
-
-
-class Votes(NamedTuple):
+@dataclass(frozen=True)
+class Votes:
     """How often a column was chosen, of so many answers; the share with its 95 % interval (Wilson, 1927).
 
     The interval takes answers for independent; those of one person are not quite.
@@ -135,16 +105,17 @@ def write_study(settings: Settings, path: Path, progress: Progress | None = None
     """
     cases = plan(settings)
     check_predictions(settings, cases)
-    bench = open_bench(settings)[0]
+    bench = open_bench(settings)
     columns, trials = [*bench.columns, *(name for name, _ in settings.predictions)], []
     for number, case in enumerate(cases):
-        source, driven = drive_case(bench, case)
+        source = ""
         films: dict[str, list[np.ndarray]] = {}
-        for part in driven:
+        for part in drive(bench, case):
+            source = source or to_url(to_images(part.s)[0])
             for name, frames in {"": part.d, **part.outputs}.items():
                 films.setdefault(name, []).extend(to_images(frames))
         driver, *made = (film_url(frames, case.rate) for frames in films.values())
-        trials.append({"name": case.name, "source": to_url(to_images(source.s)[0]), "driver": driver, "made": made})
+        trials.append({"name": case.name, "source": source, "driver": driver, "made": made})
         if progress:
             progress(number + 1, len(cases))
     study = json.dumps({"columns": columns, "questions": QUESTIONS, "trials": trials}).replace("<", "\\u003c")
@@ -154,18 +125,11 @@ def write_study(settings: Settings, path: Path, progress: Progress | None = None
 
 
 def film_url(frames: list[np.ndarray], rate: Fraction) -> str:
-    """A silent MP4 of square frames as a data URL."""
+    """A silent MP4 of square frames, RGB uint8, as a data URL."""
     with tempfile.TemporaryDirectory() as folder:
         film = Path(folder) / "film.mp4"
-        encode(film, frames, rate, len(frames[0]))
+        write_film(film, frames, rate, len(frames[0]))
         return f"data:video/mp4;base64,{base64.b64encode(film.read_bytes()).decode()}"
-
-
-def encode(path: Path, frames: Iterable[np.ndarray], rate: Fraction, side: int, crf: int = 17) -> None:
-    """Frames, RGB uint8 (side, side, 3), to a video without sound."""
-    with VideoWriter(path, rate, (side, side), crf=crf) as writer:
-        for frame in frames:
-            writer.write(frame)
 
 
 def count_answers(paths: Sequence[Path]) -> dict[str, dict[str, Votes]]:
@@ -174,7 +138,7 @@ def count_answers(paths: Sequence[Path]) -> dict[str, dict[str, Votes]]:
     votes: dict[str, Counter[str]] = {question: Counter() for question in QUESTIONS}
     for path in paths:
         try:
-            content = json.loads(read_text(path, MOST_ANSWERS))
+            content = json.loads(read_text(path))
             columns = columns or list(content["columns"])
             chosen = [(question, answer[question]) for answer in content["answers"] for question in QUESTIONS]
             if columns != content["columns"] or not {name for _, name in chosen} <= set(columns):

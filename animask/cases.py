@@ -1,29 +1,28 @@
-"""What is evaluated: the settings, and the videos that they name, each a source frame and frames that drive it."""
+"""What is evaluated: settings, the videos that they name, each a source frame and frames that drive it, and what other
+methods made of these: FOLDER/NAME.mp4, or another video, or a folder of pictures, frame for frame of the same size."""
 
 import csv
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import partial
 from importlib.metadata import version
 from itertools import islice, zip_longest
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from animask.config import DATASETS, ModelConfig, nearest
 from animask.datasets import TOON_IDENTITIES, Clip, list_clips, locate, read_clip, thin
 from animask.errors import InputError
-from animask.files import read_text
-from animask.images import read_image
-from animask.model import Ablation
+from animask.files import read_text, replacing
+from animask.images import read_image, write_image
 from animask.perturb import Threshold
 from animask.probing import list_pictures
 from animask.toons import pose_at, render, sample_identity
-from animask.video import read_frames
-from animask.weights import DEFAULT
+from animask.video import VideoWriter, read_frames
+from animask.weights import DEFAULT, find_weights
 
 PROTOCOLS = ("reconstruction", "animation")
 ABLATIONS = ("no_pert", "no_ref", "no_id")
@@ -33,6 +32,8 @@ TOON_RATE = 2.5  # frames a second: 16 of them show 6 s of motion
 CLIP_RATE = Fraction(25)  # of lists and studies
 FIRST_DRIVER = 1000  # toon number n is driven across identities by number n + FIRST_DRIVER
 SUFFIXES = ("", ".mp4", ".mov", ".webm", ".avi", ".mkv", ".gif")  # of predictions; none: a folder of pictures
+
+Progress = Callable[[int, int], None]  # done and total, in videos
 
 
 @dataclass(frozen=True)
@@ -86,62 +87,56 @@ class Shot(NamedTuple):
 class Case(NamedTuple):
     """A video: its unique name, also of its predictions; who is to be seen; frames a second of its driver.
 
-    open: takes a side R to the source frame, RGB uint8 (R, R, 3), and the shots, made as they are asked for.
+    source, shots: from a side R to the source frame, RGB uint8 (R, R, 3), and to the shots, made as they are asked for.
     """
 
     name: str
     person: str
     rate: Fraction
-    open: Callable[[int], tuple[np.ndarray, Iterator[Shot]]]
+    source: Callable[[int], np.ndarray]
+    shots: Callable[[int], Iterator[Shot]]
 
 
 def toon_case(source: int, driver: int, frames: int) -> Case:
-    """Toon `source` driven by toon `driver`; where they are one, frame 0 is the source and the rest drive it."""
-    person = f"toon{source}"
-    name = person if source == driver else f"{person}--toon{driver}"
-    return Case(name, person, Fraction(TOON_RATE), partial(open_toon, source, driver, frames))
+    """Toon `source` driven by toon `driver`; where they are one, frame 0 is the source and the rest drive it.
 
+    The truth is the source's identity in the driver's pose.
+    """
+    who, by, same = sample_identity(source), sample_identity(driver), source == driver
 
-def open_toon(source: int, driver: int, frames: int, side: int) -> tuple[np.ndarray, Iterator[Shot]]:
-    """The source frame, and the shots, whose truth is the source's identity in the driver's pose."""
-    who, by = sample_identity(source), sample_identity(driver)
-
-    def shots() -> Iterator[Shot]:
-        for number in range(1 if source == driver else 0, frames):
+    def shots(side: int) -> Iterator[Shot]:
+        for number in range(1 if same else 0, frames):
             pose = pose_at(driver, number / TOON_RATE)
             frame = render(by, pose, side)
-            yield Shot(frame, frame if source == driver else render(who, pose, side))
+            yield Shot(frame, frame if same else render(who, pose, side))
 
-    return render(who, pose_at(source, 0.0), side), shots()
+    name = f"toon{source}" if same else f"toon{source}--toon{driver}"
+    return Case(name, f"toon{source}", Fraction(TOON_RATE), lambda side: render(who, pose_at(source, 0.0), side), shots)
 
 
 def clip_case(source: Clip, driver: Clip, frames: int | None) -> Case:
-    """Frame 0 of the clip `source` driven by the clip `driver`; where they are one, by the rest of it."""
-    first, second = (clip.path.name if clip.path.is_dir() else clip.path.stem for clip in (source, driver))
-    name = first if source == driver else f"{first}--{second}"
-    return Case(name, source.identity, CLIP_RATE, partial(open_clip, source.path, driver.path, frames))
-
-
-def open_clip(source: Path, driver: Path, frames: int | None, side: int) -> tuple[np.ndarray, Iterator[Shot]]:
-    """The source frame, and the shots; the truth is known where a clip drives itself."""
-    picture = next(read_clip(source, side), None)
-    if picture is None:
-        raise InputError(f"{source} has no frames")
+    """Frame 0 of the clip `source` driven by the clip `driver`; where they are one, by the rest of it, the truth."""
     same = source == driver
-    driving = islice(read_clip(driver, side), 1 if same else 0, None)
-    chosen = driving if frames is None else iter(thin(driving, frames))
-    return picture, (Shot(frame, frame if same else None) for frame in chosen)
+
+    def shots(side: int) -> Iterator[Shot]:
+        driving = islice(read_clip(driver.path, side), 1 if same else 0, None)
+        for frame in driving if frames is None else thin(driving, frames):
+            yield Shot(frame, frame if same else None)
+
+    first, second = (clip.path.name if clip.path.is_dir() else clip.path.stem for clip in (source, driver))
+    name = first if same else f"{first}--{second}"
+    return Case(name, source.identity, CLIP_RATE, lambda side: next(read_clip(source.path, side)), shots)
 
 
 def plan(settings: Settings) -> list[Case]:
     """The videos of an evaluation, in order. Raises InputError where the data or the pairs cannot be read."""
-    pairs = read_pairs(settings.pairs) if settings.pairs else None
     if settings.dataset == "toons":
-        cases = toon_cases(settings, pairs)
+        cases = [toon_case(*pair, settings.frames or TOON_FRAMES) for pair in pair_toons(settings)]
     else:
         root = locate(settings.dataset, settings.data)
         identities = DATASETS.get(settings.dataset, {}).get("identities", "prefix")
-        cases = clip_cases(settings, list_clips(root, "test", identities), pairs)
+        clips = list_clips(root, "test", identities)
+        cases = [clip_case(*pair, settings.frames) for pair in pair_clips(settings, clips)]
     for name, count in Counter(case.name for case in cases).items():
         if count > 1:
             raise InputError(f"two test videos are called {name}", "give their files different names")
@@ -168,33 +163,32 @@ def read_pairs(path: Path) -> list[tuple[str, str]]:
     return pairs
 
 
-def toon_cases(settings: Settings, pairs: list[tuple[str, str]] | None) -> list[Case]:
-    """Toons of the pairs, or the first ones; all held out from training."""
-    frames = settings.frames or TOON_FRAMES
-    if pairs is None:
-        offset = FIRST_DRIVER if settings.protocol == "animation" else 0
-        return [toon_case(n, n + offset, frames) for n in range(settings.limit or TOON_VIDEOS)]
-    cases = []
-    for pair in pairs:
-        source, driver = (int(name) if name.isdecimal() else -1 for name in pair)
-        if not (0 <= source < TOON_IDENTITIES and 0 <= driver < TOON_IDENTITIES) or source == driver:
-            hint = f"give two different numbers below {TOON_IDENTITIES}; those above are for training"
-            raise InputError(f"{pair[0]!r}, {pair[1]!r} is no pair of test toons", hint)
-        cases.append(toon_case(source, driver, frames))
-    return cases
+def pair_toons(settings: Settings) -> list[tuple[int, int]]:
+    """Source and driver: the pairs, or the first toons; all held out from training."""
+    if settings.pairs:
+        return [(read_number(source), read_number(driver)) for source, driver in read_pairs(settings.pairs)]
+    offset = FIRST_DRIVER if settings.protocol == "animation" else 0
+    return [(number, number + offset) for number in range(settings.limit or TOON_VIDEOS)]
 
 
-def clip_cases(settings: Settings, clips: list[Clip], pairs: list[tuple[str, str]] | None) -> list[Case]:
-    """Every clip by itself; or the pairs; or every clip driven by the next one of another identity."""
+def read_number(name: str) -> int:
+    """The number of a toon; InputError if it is none of those that are held out from training."""
+    if name.isdecimal() and int(name) < TOON_IDENTITIES:
+        return int(name)
+    raise InputError(f"{name!r} is no test toon", f"give numbers below {TOON_IDENTITIES}; those above are for training")
+
+
+def pair_clips(settings: Settings, clips: list[Clip]) -> list[tuple[Clip, Clip]]:
+    """Source and driver: every clip by itself; or the pairs; or every clip by the next one of another identity."""
     if settings.protocol == "reconstruction":
-        return [clip_case(clip, clip, settings.frames) for clip in clips]
-    if pairs is None:
-        return [clip_case(clip, next_other(clips, place), settings.frames) for place, clip in enumerate(clips)]
-    known = {clip.path.name: clip for clip in clips}
+        return [(clip, clip) for clip in clips]
+    if not settings.pairs:
+        return [(clip, next_other(clips, place)) for place, clip in enumerate(clips)]
+    known, pairs = {clip.path.name: clip for clip in clips}, read_pairs(settings.pairs)
     for name in (name for pair in pairs for name in pair):
         if name not in known:
             raise InputError(f"{settings.pairs} names {name!r}, which is no test clip", nearest(name, known)[2:])
-    return [clip_case(known[source], known[driver], settings.frames) for source, driver in pairs]
+    return [(known[source], known[driver]) for source, driver in pairs]
 
 
 def next_other(clips: list[Clip], place: int) -> Clip:
@@ -231,18 +225,39 @@ def read_prediction(folder: Path, name: str, side: int) -> Iterator[np.ndarray]:
         yield frame
 
 
-def columns_of(settings: Settings) -> dict[str, Ablation]:
-    """The ways of driving that are evaluated, by name: the step that each leaves out."""
-    if settings.protocol == "reconstruction":
-        return {"raw m(d)": "no_id"}  # section 4: r and P_test are not used
-    ablations: Any = settings.ablations
-    return {"full": "none", **{name: name for name in ablations}}
+def list_cases(settings: Settings, folder: Path, progress: Progress | None = None) -> Path:
+    """Write FOLDER/list.csv (source, driver, output) with the sources as PNG and the drivers as lossless videos.
+
+    They are of the size that the weights of the settings take. `animask animate --pairs` reads such a list, and so
+    can a loop over another method's demo script. Returns the path of the list.
+    """
+    side, cases = find_weights(settings.weights).config.resolution, plan(settings)
+    rows = [("source", "driver", "output")]
+    for part in ("sources", "drivers"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    for number, case in enumerate(cases):
+        source, driver = folder / "sources" / f"{case.name}.png", folder / "drivers" / f"{case.name}.mp4"
+        write_image(source, case.source(side))
+        write_film(driver, (shot.driver for shot in case.shots(side)), case.rate, side, crf=0)
+        rows.append((str(source), str(driver), f"{case.name}.mp4"))
+        if progress:
+            progress(number + 1, len(cases))
+    with replacing(folder / "list.csv") as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows(rows)
+    return folder / "list.csv"
+
+
+def write_film(path: Path, frames: Iterable[np.ndarray], rate: Fraction, side: int, crf: int = 17) -> None:
+    """Frames, RGB uint8 (side, side, 3), to a video without sound."""
+    with VideoWriter(path, rate, (side, side), crf=crf) as writer:
+        for frame in frames:
+            writer.write(frame)
 
 
 def describe(settings: Settings, config: ModelConfig) -> dict[str, str]:
     """The protocol in words, so that its figures can be compared with others. config: of the model."""
     toons, animates = settings.dataset == "toons", settings.protocol == "animation"
-    threshold = config.threshold if settings.threshold is None else settings.threshold
+    rho = config.threshold if settings.threshold is None else settings.threshold
     scale = config.scale if settings.scale is None else settings.scale
     known = "the driver frame where a clip drives itself; else key points: the driver's, identity: the source's"
     frames = "all" if settings.frames is None else f"at most {settings.frames} a video, evenly spread"
@@ -253,7 +268,7 @@ def describe(settings: Settings, config: ModelConfig) -> dict[str, str]:
         "protocol": settings.protocol,
         "source": "frame 0 of the source video; it does not count where a video drives itself",
         "truth": "the source's identity in the driver's pose, rendered" if toons else known,
-        "method": f"P_test with ρ = {threshold}, scale {scale:g}, then r" if animates else "raw m(d): no P_test, no r",
+        "method": f"P_test with ρ = {rho}, scale {scale:g}, then r" if animates else "raw m(d): no P_test, no r",
         "pairs": f"from {settings.pairs.name}" if settings.pairs else pairs if animates else "each video with itself",
         "frames": f"{settings.frames or TOON_FRAMES} a video, {TOON_RATE:g} a second" if toons else frames,
         "mean": "over people, of the means over their used frames" if settings.by_people else "over all used frames",
