@@ -61,6 +61,8 @@ class Settings:
         for value, known in ((self.protocol, PROTOCOLS), *((name, ABLATIONS) for name in self.ablations)):
             if value not in known:
                 raise InputError(f"unknown name {value!r}", f"choose from {', '.join(known)}{nearest(value, known)}")
+        for name in {name for name, _ in self.predictions} & {"copy", "full", "raw m(d)", *ABLATIONS}:
+            raise InputError(f"{name!r} is the name of a row of ours", "give the other method another name")
         steps = self.ablations or self.pairs or self.threshold is not None or self.scale is not None
         if self.protocol == "reconstruction" and steps:
             hint = "add --protocol animation"

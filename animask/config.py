@@ -117,6 +117,8 @@ class TrainConfig:
         check(self)
         if self.toons + self.stills > 1:
             raise InputError(f"toons + stills must be 1 at most, not {self.toons + self.stills:g}")
+        if self.masks == "taught" and self.flips == "time-or-mirror":
+            raise InputError("taught masks know no flips in time", "flips are none or mirror there")
         if not self.perceptual_layers or not self.scales:
             raise InputError("perceptual_layers and scales must hold at least one number each")
 

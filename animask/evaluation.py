@@ -115,9 +115,8 @@ def drive(bench: Bench, case: Case) -> Iterator[Driven]:
     predictions = {name: read_prediction(folder, case.name, side) for name, folder in settings.predictions}
     while chunk := list(islice(shots, settings.batch)):
         d = to_tensor([shot.driver for shot in chunk], device_of(model))
-        m_d = model.m(d)  # once for all columns
         how = settings.threshold, settings.scale
-        outputs = {name: model.follow(s, m_s, m_d, left_out, *how).f for name, left_out in columns.items()}
+        outputs = {name: model.drive(s, m_s, d, left_out, *how).f for name, left_out in columns.items()}
         if not all(output.isfinite().all() for output in outputs.values()):
             hint = "try --precision fp32; if that fails too, the weights are damaged"
             raise AnimaskError("the output holds values that are not finite", hint)

@@ -7,13 +7,13 @@ and the face mesh. The iris network and the selfie segmentation are run for `cla
 import threading
 from collections.abc import Sequence
 from math import atan2, ceil, cos, sin
-from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-NETWORKS = Path(__file__).parent / "weights"
+from animask.files import bundled
+
 # Pixels that each network sees, and its outputs.
 DETECTOR, MESH, IRIS, PERSON = "face_detection_short_range", "face_landmark", "iris_landmark", "selfie_segmentation"
 SIDES = {DETECTOR: 128, MESH: 192, IRIS: 64, PERSON: 256}
@@ -137,7 +137,7 @@ def run_network(name: str, picture: np.ndarray, low: float = 0.0) -> list[np.nda
     """What a network says of an RGB uint8 picture of its size, seen in [low, 1]: its outputs, flat, float32."""
     networks = local.__dict__
     if name not in networks:
-        networks[name] = cv2.dnn.readNetFromTFLite(str(NETWORKS / f"{name}.tflite"))
+        networks[name] = cv2.dnn.readNetFromTFLite(str(bundled(f"{name}.tflite")))
     seen = picture.astype(np.float32) * ((1 - low) / 255) + low
     networks[name].setInput(np.ascontiguousarray(seen.transpose(2, 0, 1))[None])
     return [np.array(output).ravel() for output in networks[name].forward(OUTPUTS[name])]

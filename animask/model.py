@@ -86,18 +86,7 @@ class Animator(nn.Module):
         ("no_id") the generators see m(d) itself, which is how the paper reconstructs. threshold (ρ), scale: of
         P_test, None for those of the configuration.
         """
-        return self.follow(s, m_s, self.m(d), ablation, threshold, scale)
-
-    def follow(
-        self,
-        s: Tensor,
-        m_s: Tensor,
-        m_d: Tensor,
-        ablation: Ablation = "none",
-        threshold: Threshold | None = None,
-        scale: float | None = None,
-    ) -> Trace:
-        """`drive` by the raw masks of the driver frames, m_d = m(d): (B, 1, R/4, R/4)."""
+        m_d = self.m(d)
         perturbs, refines = ablation in ("none", "no_ref"), ablation in ("none", "no_pert")
         threshold = self.config.threshold if threshold is None else threshold
         scale = self.config.scale if scale is None else scale

@@ -158,7 +158,7 @@ class Shot:
 class Seen(NamedTuple):
     """What was seen in a part: how many frames, which of them begin a new shot, and the faces of some, by number."""
 
-    count: int
+    frames: int
     cuts: list[int]
     looks: dict[int, tuple[Box, ...]]
 
@@ -196,7 +196,7 @@ def follow_head(part: Part, number: int, side: int) -> tuple[list[Shot], list[st
         raise MissingError(f"No face was found in {len(seen.looks)} sampled frames of {part.info.path}.", hint)
     if most and most < number:
         raise InputError(f"{part.info.path} has no face {number}.", f"At most {most} were found in a frame.")
-    spans = list(pairwise([0, *seen.cuts, seen.count]))
+    spans = list(pairwise([0, *seen.cuts, seen.frames]))
     looks = [{at: boxes for at, boxes in seen.looks.items() if first <= at < stop} for first, stop in spans]
     crops = [crop_head(list(found.values()), number, *size) for found in looks]
     last = next((crop for crop in crops if crop), Crop((0, 0, side), "a crop already, without a face"))

@@ -160,3 +160,14 @@ def test_m_shrinks_its_input_as_configured(shrink):
     m.body.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0][..., 2:-2]))
     m(stripes)
     assert torch.allclose(seen[0], torch.tensor(1.0 if shrink == "bilinear" else 0.5), atol=0.05)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_h_blends_the_source_in(share):
+    """Where all is the source's share the answer is the source itself, exactly; where nothing is, it is painted."""
+    config = replace(TINY, blend=True)
+    network, x = HighResGenerator(config).eval(), noise(1, 8, config.resolution, config.resolution)
+    network.head.weight[3:], network.head.bias[3:] = 0.0, 200 * share - 100
+    painted = torch.sigmoid(network.head(network.body(x)))[:, :3]
+    assert torch.equal(network(x), x[:, :3] if share else painted)
