@@ -1,6 +1,5 @@
 """Files from outside, read within bounds; and outputs that come whole or not at all."""
 
-import re
 import secrets
 import stat
 from collections.abc import Iterator
@@ -13,7 +12,6 @@ from animask.errors import AnimaskError, InputError
 MAX_TEXT_BYTES = 64 << 20
 MAX_FPS = 1000
 STEM_BYTES = 100  # file systems allow 255 bytes a name: leave room for what is added
-FPS = re.compile(r"\s*\d{1,12}(\.\d{0,12}|/\d{1,12})?\s*", re.ASCII)
 REPLACE = "Choose another name, or replace it with --overwrite."
 
 
@@ -49,13 +47,10 @@ def read_bytes(path: Path, limit: int) -> bytes:
     return data
 
 
-def read_text(path: Path, limit: int = MAX_TEXT_BYTES, errors: str = "strict") -> str:
-    """The text of a UTF-8 file of at most `limit` bytes, line ends as they are; a byte order mark is left out.
-
-    errors: what becomes of bytes that are no UTF-8, as for `bytes.decode`. Raises InputError as `read_bytes` does.
-    """
+def read_text(path: Path, limit: int = MAX_TEXT_BYTES) -> str:
+    """The text of a UTF-8 file of 1 to `limit` bytes, without its byte order mark; InputError for anything else."""
     try:
-        return read_bytes(path, limit).decode("utf-8-sig", errors)
+        return read_bytes(path, limit).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is no text: {error}.", "Save it as UTF-8.") from error
 
@@ -66,7 +61,7 @@ def read_fps(text: str) -> Fraction:
     Without exponents: the fraction 1e999999999 would have as many digits.
     """
     with suppress(ValueError, ZeroDivisionError):
-        fps = Fraction(text if FPS.fullmatch(text) else "")
+        fps = Fraction(text if len(text) < 30 and "e" not in text.lower() else "")
         if 0 < fps <= MAX_FPS:
             return fps
     raise InputError(f"The frame rate (fps) {text[:40]!r} is no number above 0.", "Give 25 or 30000/1001.")

@@ -197,7 +197,7 @@ def find_boxes(frame: np.ndarray) -> tuple[Box, ...]:
 def watch(part: Part, look: Callable[[np.ndarray], Any]) -> Watch:
     """Look at all of a part; at frames of a video of SEEN pixels at most, which takes half as long."""
     info, found = part.info, Watch(look, part.look_frames)
-    scale = 1.0 if info.is_folder else min(1.0, SEEN / max(info.width, info.height))
+    scale = 1.0 if info.kind == "folder" else min(1.0, SEEN / max(info.width, info.height))
     small = replace(info, width=max(1, round(info.width * scale)), height=max(1, round(info.height * scale)))
     for frame in part._replace(info=small).read():
         found.add(frame)

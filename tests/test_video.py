@@ -5,13 +5,11 @@ import os
 import socket
 import struct
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from imageio_ffmpeg import get_ffmpeg_exe
@@ -80,13 +78,11 @@ def clip(beep: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 # time
 
 
-@pytest.mark.parametrize(
-    "fps", [NTSC, Fraction(24000, 1001), Fraction(25), Fraction(25, 2), Fraction(240), Fraction(1)]
-)
+@pytest.mark.parametrize("fps", [NTSC, Fraction(24000, 1001), Fraction(25), Fraction(25, 2), Fraction(240)])
 @pytest.mark.parametrize("suffix", [".mp4", ".webm"])
 def test_frame_rates_come_back_exactly(tmp_path: Path, suffix: str, fps: Fraction) -> None:
     info = probe(make_counting(tmp_path / f"x{suffix}", 12, fps))
-    assert (info.fps, info.frames, info.is_variable) == (fps, 12, False)
+    assert (info.fps, info.frames) == (fps, 12)
     assert info.duration == pytest.approx(12 / fps, abs=0.002)
     assert numbers(read_frames(info)) == list(range(12))
 
@@ -101,8 +97,6 @@ def test_parts_and_rates_lie_on_one_grid(clip: Path) -> None:
     for start, end in ((3.0, None), (0.3, 0.2), (-1.0, None)):
         with pytest.raises(InputError):
             frame_range(info, NTSC, start, end)
-    with pytest.raises(InputError):
-        read_frames(info, first=20)
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".ts"])
@@ -117,7 +111,7 @@ def test_variable_frame_rate_is_resampled_by_time(tmp_path: Path) -> None:
     constant, path = make_counting(tmp_path / "constant.mp4", 60, Fraction(30)), tmp_path / "variable.mp4"
     ffmpeg("-i", constant, "-vf", "select='not(mod(n,3))+gt(n,30)'", "-fps_mode", "vfr", "-crf", 4, path)
     info = probe(path)
-    assert (info.fps, info.frames, info.is_variable) == (30, 60, True)
+    assert (info.fps, info.frames) == (30, 60)
     assert numbers(read_frames(path)) == [k if k > 30 else k - k % 3 for k in range(60)]
 
 
@@ -127,7 +121,7 @@ def test_trembling_time_stamps(tmp_path: Path) -> None:
     timing = ["-fps_mode", "vfr", "-enc_time_base", "1:90000", "-video_track_timescale", 90000]
     ffmpeg("-f", "lavfi", "-i", "testsrc=s=64x64:r=25:d=2", "-vf", tremble, *timing, *H264, path)
     info = probe(path)
-    assert (info.fps, info.is_variable) == (25, True)
+    assert info.fps == 25
     assert abs(len(list(read_frames(path))) - 50) <= 1
 
 
@@ -175,22 +169,12 @@ def test_rotation_turns_the_picture(tmp_path: Path, turn: int, mirrored: bool) -
     assert np.abs(frame.astype(int) - shown).mean() < 10  # sharp colours are halved in another way
 
 
-def test_circle_stays_a_circle(tmp_path: Path) -> None:
-    image = np.zeros((240, 256, 3), np.uint8)
-    cv2.ellipse(image, (128, 120), (96, 90), 0, 0, 360, (255, 255, 255), -1)  # a circle where pixels are 15:16
-    write_image(tmp_path / "stored.png", image)
-    ffmpeg("-i", tmp_path / "stored.png", "-vf", "setsar=15/16", *H264, tmp_path / "sar.mp4")
-    disc = next(read_frames(tmp_path / "sar.mp4", size=128))[..., 0] > 127
-    rows, columns = np.flatnonzero(disc.any(1)), np.flatnonzero(disc.any(0))
-    assert disc.shape == (128, 128)
-    assert abs(np.ptp(rows) - np.ptp(columns)) <= 1
-
-
 def test_crop_equals_cropping_the_frames(tmp_path: Path) -> None:
     ffmpeg(*TEST, *H264, tmp_path / "x.mp4")
-    box = (-8, 10, 60)
-    pairs = zip(read_frames(tmp_path / "x.mp4"), read_frames(tmp_path / "x.mp4", crop=box, size=32), strict=True)
-    assert all(np.array_equal(crop_resize(whole, box, 32), cropped) for whole, cropped in pairs)
+    box, centre = (-8, 10, 60), (16, 0, 64)
+    whole = next(read_frames(tmp_path / "x.mp4"))
+    assert np.array_equal(next(read_frames(tmp_path / "x.mp4", crop=box, size=32)), crop_resize(whole, box, 32))
+    assert np.array_equal(next(read_frames(tmp_path / "x.mp4", size=32)), crop_resize(whole, centre, 32))
 
 
 def test_changing_resolution_keeps_the_shape(tmp_path: Path) -> None:
@@ -202,13 +186,6 @@ def test_changing_resolution_keeps_the_shape(tmp_path: Path) -> None:
     assert {frame.shape for frame in frames} == {(64, 96, 3)}
     assert abs(len(frames) - 20) <= 1
     assert frames[-2][:, 5].max() == 0  # the upright part is not stretched over the width
-
-
-def moving_bar(path: Path, *options: object) -> Path:
-    """A white bar that moves 8 pixels from field to field, interlaced."""
-    fields = "color=black:s=128x64:r=50:d=0.4,format=gray,geq=lum='255*between(X-8*N,20,40)',format=yuv420p"
-    ffmpeg("-f", "lavfi", "-i", f"{fields},tinterlace=interleave_top,setfield=tff", *options, path)
-    return path
 
 
 def combing(frame: np.ndarray) -> float:
@@ -227,13 +204,12 @@ def combing(frame: np.ndarray) -> float:
     ],
 )
 def test_interlaced_frames_are_made_whole(tmp_path: Path, name: str, options: list[str]) -> None:
-    path = moving_bar(tmp_path / name, *options)
-    ffmpeg("-i", path, "-f", "rawvideo", "-pix_fmt", "rgb24", tmp_path / "raw")
-    raw = np.fromfile(tmp_path / "raw", np.uint8).reshape(-1, 64, 128, 3)
-    frames = list(read_frames(path))
-    before, after = (np.mean([combing(frame) for frame in part[2:8]]) for part in (raw, frames))
-    assert len(frames) == len(raw) == 10
-    assert after > 0.9 * before if "progressive" in name else after < 0.2 * before
+    """A white bar that moves 8 pixels from field to field."""
+    fields = "color=black:s=128x64:r=50:d=0.4,format=gray,geq=lum='255*between(X-8*N,20,40)',format=yuv420p"
+    ffmpeg("-f", "lavfi", "-i", f"{fields},tinterlace=interleave_top,setfield=tff", *options, tmp_path / name)
+    frames = list(read_frames(tmp_path / name))
+    assert len(frames) == 10
+    assert (np.mean([combing(frame) for frame in frames[2:8]]) > 20) == ("progressive" in name)
 
 
 # colours
@@ -251,46 +227,42 @@ def test_colours_survive(tmp_path: Path, suffix: str) -> None:
     assert np.abs(frame - image)[16::32, 16::32].max() <= 3
 
 
-def flat(path: Path, rgb: tuple[float, float, float], matrix: str, tags: str, *options: object) -> Path:
-    """Half a second of one colour (coded RGB in [0, 1]) as 10-bit H.264 with these tags only."""
-    write_image(path.with_suffix(".png"), np.full((64, 64, 3), np.round(np.array(rgb) * 255), np.uint8))
+def skin(path: Path, matrix: str, tags: str) -> Path:
+    """A fifth of a second of the colour of skin as 10-bit H.264 with these tags only."""
+    write_image(path.with_suffix(".png"), np.full((64, 64, 3), np.round(SKIN * 255), np.uint8))
     graph = f"scale=out_color_matrix={matrix}:out_range=tv,format=yuv420p10le,setparams={tags}"
-    ffmpeg("-loop", 1, "-t", 0.2, "-i", path.with_suffix(".png"), "-vf", graph, "-c:v", "libx264", *options, path)
+    ffmpeg("-loop", 1, "-t", 0.2, "-i", path.with_suffix(".png"), "-vf", graph, "-c:v", "libx264", path)
     return path
 
 
 UNKNOWN = "color_primaries=unknown:color_trc=unknown:colorspace=unknown"
-SKIN = (0.78, 0.59, 0.51)
+SKIN = np.array([0.78, 0.59, 0.51])
 
 
 @pytest.mark.parametrize(
     ("matrix", "tags", "colours"),
     [
-        ("bt709", "color_primaries=bt709:color_trc=bt709:colorspace=bt709", Colours()),
         ("bt601", "color_primaries=smpte170m:color_trc=smpte170m:colorspace=smpte170m", Colours()),
         ("bt601", UNKNOWN, Colours()),  # a small picture
         ("bt709", "color_primaries=bt709:color_trc=bt709:colorspace=unknown", Colours()),
-        ("bt2020", "color_primaries=bt2020:color_trc=smpte2084:colorspace=bt2020nc", Colours("", "bt2020", "pq")),
         ("bt2020", "color_primaries=unknown:color_trc=smpte2084:colorspace=unknown", Colours("", "bt2020", "pq")),
         ("bt2020", "color_primaries=unknown:color_trc=arib-std-b67:colorspace=unknown", Colours("", "bt2020", "hlg")),
-        ("bt2020", "color_primaries=bt2020:color_trc=bt2020-10:colorspace=bt2020nc", Colours("", "bt2020")),
         ("bt2020", "color_primaries=unknown:color_trc=unknown:colorspace=bt2020nc", Colours("", "bt2020")),
-        ("bt709", "color_primaries=smpte432:color_trc=bt709:colorspace=bt709", Colours("", "p3")),
         ("bt709", "color_primaries=smpte432:color_trc=bt709:colorspace=unknown", Colours("", "p3")),
     ],
 )
 def test_colours_follow_the_tags(tmp_path: Path, matrix: str, tags: str, colours: Colours) -> None:
     """What the tags leave out is what belongs to what they say; plain BT.709 and BT.601 stay as they are."""
-    frame = next(read_frames(flat(tmp_path / "x.mp4", SKIN, matrix, tags)))
-    wanted = np.array(SKIN) if colours == Colours() else to_bt709(np.array(SKIN), colours)
+    frame = next(read_frames(skin(tmp_path / "x.mp4", matrix, tags)))
+    wanted = SKIN if colours == Colours() else to_bt709(SKIN, colours)
     assert frame[32, 32] == pytest.approx(255 * wanted, abs=4)
 
 
 def test_tags_of_the_container_alone_count(tmp_path: Path) -> None:
-    path = flat(tmp_path / "x.mkv", SKIN, "bt2020", UNKNOWN)
+    path = skin(tmp_path / "x.mkv", "bt2020", UNKNOWN)
     ffmpeg("-i", path, "-c", "copy", "-color_trc", "smpte2084", tmp_path / "tagged.mkv")
     frame = next(read_frames(tmp_path / "tagged.mkv"))
-    assert frame[32, 32] == pytest.approx(255 * to_bt709(np.array(SKIN), Colours("", "bt2020", "pq")), abs=4)
+    assert frame[32, 32] == pytest.approx(255 * to_bt709(SKIN, Colours("", "bt2020", "pq")), abs=4)
 
 
 def test_conversions_of_colours_by_hand() -> None:
@@ -320,7 +292,7 @@ def test_animated_pictures_give_all_frames_and_their_delays(tmp_path: Path, suff
     assert numbers(read_frames(path)) == [0, 1, 2, 2, 3, 4, 5]
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".avif", ".heic", ".tif", ".bmp"])
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".avif", ".heic"])
 def test_stills_are_refused(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"x{suffix}"
     Image.new("RGB", (64, 64)).save(path)
@@ -331,7 +303,7 @@ def test_stills_are_refused(tmp_path: Path, suffix: str) -> None:
 
 def test_gif_of_30_frames_a_second(tmp_path: Path) -> None:
     info = probe(make_counting(tmp_path / "x.gif", 30, Fraction(30)))
-    assert (info.fps, info.frames, info.is_variable) == (30, 30, False)
+    assert (info.fps, info.frames) == (30, 30)
     assert numbers(read_frames(info)) == list(range(30))
     fast = probe(make_counting(tmp_path / "fast.gif", 30, Fraction(60)))
     assert (fast.fps, fast.duration) == (50, pytest.approx(0.5, abs=0.02))
@@ -342,7 +314,7 @@ def test_folder_of_pictures(tmp_path: Path) -> None:
         write_image(tmp_path / f"view {k}.png", frame)
     (tmp_path / "notes.txt").write_text("not a picture")
     info = probe(tmp_path)
-    assert (info.fps, info.frames, info.is_folder, info.has_audio) == (25, 12, True, False)
+    assert (info.fps, info.frames, info.kind, info.has_audio) == (25, 12, "folder", False)
     assert numbers(read_frames(info)) == list(range(12))
     assert frame_range(info, Fraction(10), 0.3, 0.6) == (3, 6)
     assert numbers(read_frames(info, fps=Fraction(10), first=3, stop=6)) == [3, 4, 5]
@@ -394,7 +366,7 @@ def test_the_default_streams_are_taken(clip: Path, tmp_path: Path) -> None:
 # what is refused
 
 
-def test_bad_inputs(clip: Path, tmp_path: Path) -> None:
+def test_bad_inputs(tmp_path: Path) -> None:
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "text.mp4").write_text("hello")
     (tmp_path / "random.webm").write_bytes(np.random.default_rng(0).bytes(4000))
@@ -406,8 +378,12 @@ def test_bad_inputs(clip: Path, tmp_path: Path) -> None:
     for path in (Path("/dev/zero"), *(tmp_path / name for name in names)):
         with pytest.raises(InputError):
             read_frames(path)  # at once, not at the first frame
+
+
+def test_large_frames_are_refused(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("animask.images.MAX_PIXELS", WIDTH * HEIGHT - 1)
     with pytest.raises(InputError, match="96×64"):
-        probe(clip, WIDTH * HEIGHT - 1)
+        probe(clip)
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".webm", ".gif"])
@@ -481,13 +457,6 @@ def test_h264_is_tagged_and_starts_fast(clip: Path) -> None:
     assert "yuv420p(tv, bt709, progressive)" in said
     data = clip.read_bytes()
     assert 0 < data.index(b"moov") < data.index(b"mdat")
-
-
-@pytest.mark.parametrize("name", ["-i.mp4", "a b.mp4", "nl\n'q\".mp4", "http:x.mp4", "%d|顔😀.mp4", "é" * 120 + ".mp4"])
-def test_names(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert numbers(read_frames(make_counting(Path(name), 4))) == [0, 1, 2, 3]
-    assert [found.name for found in tmp_path.iterdir()] == [name]
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".webm"])
@@ -582,29 +551,3 @@ def test_a_shorter_folder_replaces_a_longer_one(tmp_path: Path) -> None:
         ):
             writer.write(np.zeros((16, 16, 3), np.uint8))
     assert sorted(item.name for item in tmp_path.iterdir()) == ["frames", "out.mp4"]
-
-
-LIMITED = """
-import resource, sys
-from fractions import Fraction
-from pathlib import Path
-import numpy as np
-from animask.errors import AnimaskError
-from animask.video import VideoWriter
-resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
-rng = np.random.default_rng(0)
-for name in ("out.mp4", "out.webm", "out.gif", "frames"):
-    try:
-        with VideoWriter(Path(sys.argv[1]) / name, Fraction(25), (64, 64)) as writer:
-            for _ in range(200):
-                writer.write(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8))
-    except AnimaskError as error:
-        print(name, error.message)
-"""
-
-
-def test_a_full_disk_is_a_sentence(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", LIMITED, str(tmp_path)], capture_output=True, text=True, timeout=60)
-    assert done.stderr == ""
-    assert [line.split()[0] for line in done.stdout.splitlines()] == ["out.mp4", "out.webm", "out.gif", "frames"]
-    assert list(tmp_path.iterdir()) == []
