@@ -60,7 +60,7 @@ class VideoWriter:
         overwrite: bool = True,
     ) -> None:
         self.path, self.size, self.frames, kind = Path(path), size, 0, Path(path).suffix.lower()
-        check_target(self.path, fps, size)
+        check_target(self.path, size)
         if not kind or self.path.is_dir():
             self.target: AbstractContextManager[Put] = write_folder(self.path, overwrite)
         elif kind == ".gif":
@@ -90,8 +90,8 @@ class VideoWriter:
         self.target.__exit__(kind, error, trace)
 
 
-def check_target(path: Path, fps: Fraction, size: tuple[int, int]) -> None:
-    """Raise InputError where no video of this size and rate can be written to `path`."""
+def check_target(path: Path, size: tuple[int, int]) -> None:
+    """Raise InputError where no video of this size can be written to `path`."""
     suffix, (width, height) = path.suffix.lower(), size
     if suffix and suffix not in SUFFIXES and not path.is_dir():
         known = f"Use one of {' '.join(SUFFIXES)}, or no suffix for a folder of PNG."
@@ -100,8 +100,6 @@ def check_target(path: Path, fps: Fraction, size: tuple[int, int]) -> None:
         raise InputError(f"{path} is {'a folder' if path.is_dir() else 'a file'}.", "Choose another name.")
     if not path.parent.is_dir():
         raise InputError(f"The folder {path.parent} does not exist.", "Make it first.")
-    if fps <= 0:
-        raise InputError(f"A frame rate must be above 0, not {fps}.")
     if width < 1 or height < 1 or (suffix in EVEN_SUFFIXES and (width % 2 or height % 2)):
         raise InputError(f"{path} needs an even width and height, not {width}×{height}.", "Use .webm, .gif or PNG.")
 
@@ -192,28 +190,20 @@ def read_sound(
     check_file(path)
     with open_video(path) as source:
         stream, zero = choose_stream(source.streams.audio), start_of(source) + start
-        if stream:
-            if start > 1:
-                source.seek(floor((zero - 1) * av.time_base))
-            yield from encode_sound(decode(source, stream), zero, container)
-
-
-def encode_sound(
-    frames: Iterator[Any], zero: Fraction, container: OutputContainer
-) -> Generator[tuple[Fraction, Packet], None, None]:
-    """Packets of frames of sound, from the second `zero` on."""
-    codec, rate = ("libopus", 128_000) if container.format.name == "webm" else ("aac", 192_000)
-    encoder: Any = container.add_stream(codec, SOUND_RATE, bit_rate=rate)
-    graph: Graph | None = None
-    for frame in chain(frames, [None]):
-        if frame:
-            frame.pts -= round(zero / frame.time_base)
-            graph = graph or make_graph(frame, SOUND)
-        for part in push(graph, frame):
-            for packet in encoder.encode(part):
-                yield packet.pts * packet.time_base, packet
-    for packet in encoder.encode(None):
-        yield packet.pts * packet.time_base, packet
+        if not stream:
+            return
+        if start > 1:
+            source.seek(floor((zero - 1) * av.time_base))
+        codec, rate = ("libopus", 128_000) if container.format.name == "webm" else ("aac", 192_000)
+        encoder: Any = container.add_stream(codec, SOUND_RATE, bit_rate=rate)
+        graph: Graph | None = None
+        for frame in chain(decode(source, stream), [None]):
+            if frame:
+                frame.pts -= round(zero / frame.time_base)
+                graph = graph or make_graph(frame, SOUND)
+            for part in chain(push(graph, frame), [] if frame else [None]):
+                for packet in encoder.encode(part):
+                    yield packet.pts * packet.time_base, packet
 
 
 @contextmanager

@@ -292,15 +292,6 @@ def test_animated_pictures_give_all_frames_and_their_delays(tmp_path: Path, suff
     assert numbers(read_frames(path)) == [0, 1, 2, 2, 3, 4, 5]
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".avif", ".heic"])
-def test_stills_are_refused(tmp_path: Path, suffix: str) -> None:
-    path = tmp_path / f"x{suffix}"
-    Image.new("RGB", (64, 64)).save(path)
-    with pytest.raises(InputError, match="still") as caught:
-        probe(path)
-    assert "picture comes first" in caught.value.hint
-
-
 def test_gif_of_30_frames_a_second(tmp_path: Path) -> None:
     info = probe(make_counting(tmp_path / "x.gif", 30, Fraction(30)))
     assert (info.fps, info.frames) == (30, 30)
@@ -414,16 +405,15 @@ def test_nothing_else_is_opened(clip: Path, tmp_path: Path) -> None:
     server.settimeout(0.2)
     address = f"http://127.0.0.1:{server.getsockname()[1]}/x.ts"
     (tmp_path / clip.name).write_bytes(clip.read_bytes())
-    for target, name in itertools.product((address, f"file:{clip}", clip.name), ("a.m3u8", "a.mp4", "a.ffconcat")):
-        path = tmp_path / name
-        if "concat" in name:
-            path.write_text(f"ffconcat version 1.0\nfile '{target}'\n")
-        else:
-            path.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{target}\n#EXT-X-ENDLIST\n")
-        with pytest.raises(InputError):
-            probe(path)
-        with pytest.raises(InputError):
-            make_counting(tmp_path / "o.mp4", sound=path)
+    for target in (address, f"file:{clip}", clip.name):
+        playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{target}\n#EXT-X-ENDLIST\n"
+        texts = {"a.m3u8": playlist, "a.mp4": playlist, "a.ffconcat": f"ffconcat version 1.0\nfile '{target}'\n"}
+        for name, text in texts.items():
+            (tmp_path / name).write_text(text)
+            with pytest.raises(InputError):
+                probe(tmp_path / name)
+            with pytest.raises(InputError):
+                make_counting(tmp_path / "o.mp4", sound=tmp_path / name)
     path = tmp_path / "reference.mov"  # QuickTime can name another file as the place of its samples
     ffmpeg(*TEST, "-c:v", "mjpeg", path)
     data = path.read_bytes()
@@ -491,17 +481,11 @@ def test_silent_sources_of_sound_are_fine(clip: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "fps", "size", "sound"),
-    [
-        ("x.avi", NTSC, (16, 16), None),
-        ("x.mp4", NTSC, (17, 16), None),
-        ("no/x.mp4", NTSC, (16, 16), None),
-        ("x.mp4", Fraction(0), (16, 16), None),
-        ("x.mp4", NTSC, (16, 16), "missing.wav"),
-    ],
+    ("name", "width", "sound"),
+    [("x.avi", 16, None), ("x.mp4", 17, None), ("no/x.mp4", 16, None), ("x.mp4", 16, "missing.wav")],
 )
-def test_writer_refuses(tmp_path: Path, name: str, fps: Fraction, size: tuple[int, int], sound: str | None) -> None:
-    with pytest.raises(InputError), VideoWriter(tmp_path / name, fps, size, sound and tmp_path / sound):
+def test_writer_refuses(tmp_path: Path, name: str, width: int, sound: str | None) -> None:
+    with pytest.raises(InputError), VideoWriter(tmp_path / name, NTSC, (width, 16), sound and tmp_path / sound):
         pass
     assert list(tmp_path.iterdir()) == []
 
@@ -542,12 +526,11 @@ def test_a_shorter_folder_replaces_a_longer_one(tmp_path: Path) -> None:
     (path / "notes.txt").touch()
     make_counting(path, 2)
     assert sorted(item.name for item in path.iterdir()) == ["000000.png", "000001.png", "notes.txt"]
-    for name in ("frames", "out.mp4"):
-        if name == "out.mp4":
-            make_counting(tmp_path / name, 2)
-        with (
-            pytest.raises(InputError, match="exists"),
-            VideoWriter(tmp_path / name, NTSC, (16, 16), overwrite=False) as writer,
-        ):
-            writer.write(np.zeros((16, 16, 3), np.uint8))
-    assert sorted(item.name for item in tmp_path.iterdir()) == ["frames", "out.mp4"]
+
+
+@pytest.mark.parametrize("name", ["frames", "out.mp4"])
+def test_what_is_there_is_replaced_only_on_demand(tmp_path: Path, name: str) -> None:
+    path = make_counting(tmp_path / name, 2)
+    with pytest.raises(InputError, match="exists"), VideoWriter(path, NTSC, (16, 16), overwrite=False) as writer:
+        writer.write(np.zeros((16, 16, 3), np.uint8))
+    assert list(tmp_path.iterdir()) == [path] and numbers(read_frames(path)) == [0, 1]
