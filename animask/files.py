@@ -15,8 +15,8 @@ STEM_BYTES = 100  # file systems allow 255 bytes a name: leave room for what is 
 REPLACE = "Choose another name, or replace it with --overwrite."
 
 
-def check_file(path: Path) -> None:
-    """Raise InputError unless `path` is a regular file with something in it: a pipe or a device may never end."""
+def check_file(path: Path) -> int:
+    """The bytes of a regular file; InputError where there are none, or for a pipe or a device, which may never end."""
     try:
         status = path.stat()
     except FileNotFoundError:
@@ -31,20 +31,18 @@ def check_file(path: Path) -> None:
         raise InputError(f"{path} is not a regular file.", "Pipes and devices are not read: save it as a file.")
     if status.st_size == 0:
         raise InputError(f"{path} is empty.")
+    return status.st_size
 
 
 def read_bytes(path: Path, limit: int) -> bytes:
     """What is in a regular file of 1 to `limit` bytes; InputError for anything else."""
     path = Path(path)
-    check_file(path)
+    if check_file(path) > limit:
+        raise InputError(f"{path} is larger than the limit of {limit} bytes.")
     try:
-        with path.open("rb") as file:
-            data = file.read(limit + 1)
+        return path.read_bytes()
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.") from error
-    if len(data) > limit:
-        raise InputError(f"{path} is larger than the limit of {limit} bytes.")
-    return data
 
 
 def read_text(path: Path, limit: int = MAX_TEXT_BYTES) -> str:

@@ -162,8 +162,7 @@ def open_video(path: Path) -> InputContainer:
 def choose_stream(streams: Iterable[AnyStream]) -> AnyStream | None:
     """The stream to take: one marked as default, no comment on another, and the first of these; never a cover."""
     usable = [stream for stream in streams if stream.codec_context and not stream.disposition & COVERS]
-    marks = {stream.index: stream.disposition for stream in usable}
-    return max(usable, key=lambda s: (marks[s.index] & Disposition.default, not marks[s.index] & ASIDES), default=None)
+    return max(usable, key=lambda s: (s.disposition & Disposition.default, not s.disposition & ASIDES), default=None)
 
 
 def start_of(container: InputContainer) -> Fraction:

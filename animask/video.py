@@ -3,10 +3,11 @@
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import suppress
 from fractions import Fraction
+from itertools import chain
 from math import floor
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import av
 import numpy as np
@@ -122,19 +123,14 @@ def on_grid(timed: Iterable[tuple[Fraction, T]], rate: Fraction, first: int, sto
     Each appears at the frame nearest to its time, and stays until the next one does; the first is there from the
     beginning and the last to the end.
     """
-    shown: list[T] = []
-    number = first
-    for time, thing in timed:
-        place = floor(time * rate + Fraction(1, 2))
-        while shown and number < min(place, stop):
-            yield shown[0]
+    shown, number = None, first
+    for time, thing in chain(timed, [(stop / rate, None)]):
+        while shown is not None and number < min(stop, floor(time * rate + Fraction(1, 2))):
+            yield shown
             number += 1
         if number == stop:
             return
-        shown = [thing]
-    while shown and number < stop:
-        yield shown[0]
-        number += 1
+        shown = thing
 
 
 def check_end(
@@ -185,7 +181,7 @@ def deinterlace(frames: Iterator[VideoFrame], parity: str) -> Iterator[VideoFram
         if graph is None and not (frame.interlaced_frame or parity):
             yield frame
             continue
-        if graph is None or shape != shape_of(frame):
+        if shape != shape_of(frame):
             yield from push(graph, None)
             graph, shape = make_graph(frame, [("bwdif", options)]), shape_of(frame)
         yield from push(graph, frame)
@@ -198,7 +194,8 @@ def convert(frames: Iterable[VideoFrame], info: VideoInfo, background: Colour) -
     for frame in frames:
         if frame is not shown:  # one that stays is converted once
             if shape != shape_of(frame):  # the picture may change its size on the way
-                graph, turn, shape = make_converter(frame, info, is_first=not shape), read_turn(frame), shape_of(frame)
+                graph = make_converter(frame, info, "decrease" if shape else "disable")
+                turn, shape = read_turn(frame), shape_of(frame)
             (converted,) = push(graph, frame)
             picture, shown = converted.to_ndarray(), frame
             if picture.shape[2] == 4:
@@ -207,24 +204,19 @@ def convert(frames: Iterable[VideoFrame], info: VideoInfo, background: Colour) -
         yield picture
 
 
-def make_converter(frame: VideoFrame, info: VideoInfo, *, is_first: bool) -> Graph:
-    """A chain of filters to the colours and the displayed shape; a later picture of another shape is not stretched."""
+def make_converter(frame: VideoFrame, info: VideoInfo, fit: Literal["disable", "decrease"]) -> Graph:
+    """A chain of filters to the colours and the displayed shape. fit: "decrease" pads where "disable" stretches."""
     width, height = (info.height, info.width) if read_turn(frame).swapped else (info.width, info.height)
     size, colours = {"w": str(width), "h": str(height)}, info.colours
-    options = {**size, "flags": ACCURATE}
-    if colours.matrix:
-        options["in_color_matrix"] = colours.matrix
-    if not is_first:
-        options["force_original_aspect_ratio"] = "decrease"
+    options = {"in_color_matrix": colours.matrix or "auto", "flags": ACCURATE, "force_original_aspect_ratio": fit}
+    filters: list[Filter] = [("scale", size | options)]
     has_alpha = any(component.is_alpha for component in frame.format.components)
-    last: list[Filter] = [("format", {"pix_fmts": "rgba" if has_alpha else "rgb24"})]
-    last += [] if is_first else [("pad", {**size, "x": "-1", "y": "-1"})]
-    if (colours.gamut, colours.curve) == ("bt709", "sdr"):
-        return make_graph(frame, [("scale", options), *last])
     with TemporaryDirectory() as folder:
-        write_cube(Path(folder, "colours.cube"), colours)
-        cube: list[Filter] = [("format", {"pix_fmts": "gbrp16le"}), ("lut3d", {"file": f"{folder}/colours.cube"})]
-        return make_graph(frame, [("scale", options), *cube, *last])
+        if (colours.gamut, colours.curve) != ("bt709", "sdr"):
+            write_cube(Path(folder, "colours.cube"), colours)
+            filters += [("format", {"pix_fmts": "gbrp16le"}), ("lut3d", {"file": f"{folder}/colours.cube"})]
+        filters += [("format", {"pix_fmts": "rgba" if has_alpha else "rgb24"}), ("pad", size | {"x": "-1", "y": "-1"})]
+        return make_graph(frame, filters)
 
 
 def shape_of(frame: VideoFrame) -> tuple[int, int, str]:

@@ -18,7 +18,6 @@ from imageio_ffmpeg import get_ffmpeg_exe
 from safetensors.torch import load_file
 
 from animask.cli import main
-from animask.video import probe
 
 ROOT = Path(__file__).parent.parent
 FAST = ["-q", "--device", "cpu", "--precision", "fp32", "--source-crop", "centre", "--driver-crop", "centre"]
@@ -177,22 +176,6 @@ def test_animate_interrupted_leaves_what_was_there(name: str, number: int, code:
     assert (out / "old.mp4").read_bytes() == b"mine"
     if name == "old.mp4":  # a folder of frames may stay, for the next run to go on
         assert len(list(out.iterdir())) == 1
-
-
-def test_prepare_interrupted_goes_on(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    (place / "raw").mkdir()
-    for number in range(8):
-        shutil.copy(place / "driver.mp4", place / "raw" / f"{number}.mp4")
-    data = place / "out" / "data"
-    flags = ["--box", "pad", "--resolution", "64", "--min-size", "8", "--min-seconds", "0", "--workers", "1", "-q"]
-    arguments = ["prepare", str(place / "raw"), "-o", str(data), *flags]
-    ended, _, err = interrupt(arguments, lambda: any(data.rglob("*.mp4")))
-    assert ended == 130 and "Traceback" not in err, err
-    whole = [path for path in data.rglob("*.mp4") if path.name[0] != "."]
-    assert all(probe(path).frames for path in whole) and len(whole) < 8
-    code, _, err = run(arguments, capfd)
-    assert code == 0, err
-    assert len([path for path in data.rglob("*.mp4") if path.name[0] != "."]) == 8
 
 
 def test_train_interrupted_leaves_whole_files(place: Path) -> None:
