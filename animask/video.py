@@ -215,7 +215,8 @@ def make_converter(frame: VideoFrame, info: VideoInfo, fit: Literal["disable", "
         if (colours.gamut, colours.curve) != ("bt709", "sdr"):
             write_cube(Path(folder, "colours.cube"), colours)
             filters += [("format", {"pix_fmts": "gbrp16le"}), ("lut3d", {"file": f"{folder}/colours.cube"})]
-        filters += [("format", {"pix_fmts": "rgba" if has_alpha else "rgb24"}), ("pad", size | {"x": "-1", "y": "-1"})]
+        filters += [("format", {"pix_fmts": "rgba" if has_alpha else "rgb24"})]
+        filters += [("pad", size | {"x": "-1", "y": "-1"})] if fit == "decrease" else []
         return make_graph(frame, filters)
 
 
