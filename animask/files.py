@@ -1,7 +1,6 @@
 """Files from outside, read within bounds; and outputs that come whole or not at all."""
 
 import hashlib
-import re
 import secrets
 import stat
 from collections.abc import Iterator
@@ -15,12 +14,11 @@ from animask.errors import AnimaskError, InputError, MissingError
 MAX_TEXT_BYTES = 64 << 20
 MAX_FPS = 1000
 STEM_BYTES = 100  # file systems allow 255 bytes a name: leave room for what is added
-FPS = re.compile(r"\s*\d{1,12}(\.\d{0,12}|/\d{1,12})?\s*", re.ASCII)
 REPLACE = "Choose another name, or replace it with --overwrite."
 
 
-def check_file(path: Path) -> None:
-    """Raise InputError unless `path` is a regular file with something in it: a pipe or a device may never end."""
+def check_file(path: Path) -> int:
+    """The bytes of a regular file; InputError where there are none, or for a pipe or a device, which may never end."""
     try:
         status = path.stat()
     except FileNotFoundError:
@@ -35,29 +33,24 @@ def check_file(path: Path) -> None:
         raise InputError(f"{path} is not a regular file.", "Pipes and devices are not read: save it as a file.")
     if status.st_size == 0:
         raise InputError(f"{path} is empty.")
+    return status.st_size
 
 
 def read_bytes(path: Path, limit: int) -> bytes:
     """What is in a regular file of 1 to `limit` bytes; InputError for anything else."""
     path = Path(path)
-    check_file(path)
+    if check_file(path) > limit:
+        raise InputError(f"{path} is larger than the limit of {limit} bytes.")
     try:
-        with path.open("rb") as file:
-            data = file.read(limit + 1)
+        return path.read_bytes()
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.") from error
-    if len(data) > limit:
-        raise InputError(f"{path} is larger than the limit of {limit} bytes.")
-    return data
 
 
-def read_text(path: Path, limit: int = MAX_TEXT_BYTES, errors: str = "strict") -> str:
-    """The text of a UTF-8 file of at most `limit` bytes, line ends as they are; a byte order mark is left out.
-
-    errors: what becomes of bytes that are no UTF-8, as for `bytes.decode`. Raises InputError as `read_bytes` does.
-    """
+def read_text(path: Path, limit: int = MAX_TEXT_BYTES) -> str:
+    """The text of a UTF-8 file of 1 to `limit` bytes, without its byte order mark; InputError for anything else."""
     try:
-        return read_bytes(path, limit).decode("utf-8-sig", errors)
+        return read_bytes(path, limit).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is no text: {error}.", "Save it as UTF-8.") from error
 
@@ -68,7 +61,7 @@ def read_fps(text: str) -> Fraction:
     Without exponents: the fraction 1e999999999 would have as many digits.
     """
     with suppress(ValueError, ZeroDivisionError):
-        fps = Fraction(text if FPS.fullmatch(text) else "")
+        fps = Fraction(text if len(text) < 30 and "e" not in text.lower() else "")
         if 0 < fps <= MAX_FPS:
             return fps
     raise InputError(f"The frame rate (fps) {text[:40]!r} is no number above 0.", "Give 25 or 30000/1001.")

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -25,15 +25,7 @@ WHITE = (255, 255, 255)
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "HEIF", "GIF", "TIFF", "BMP", "PPM", "JPEG2000")  # EPS would run a program
 ENTROPY_CODED = ("JPEG", "MPO", "WEBP", "AVIF", "HEIF")
 ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")
-WRITABLE: dict[str, dict[str, Any]] = {
-    ".png": {"compress_level": 3},
-    ".jpg": {"quality": 95},
-    ".jpeg": {"quality": 95},
-    ".webp": {"lossless": True},
-    ".bmp": {},
-    ".tif": {},
-    ".tiff": {},
-}
+WRITABLE = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 PICTURE_SUFFIXES = {*WRITABLE, ".avif", ".heic", ".heif", ".ppm", ".jp2"}  # of pictures in a folder
 # Where which bytes tell MP4 and MOV, WebM and MKV, AVI, MPEG, Ogg.
 VIDEOS = ((4, b"ftyp"), (0, b"\x1a\x45\xdf\xa3"), (8, b"AVI "), (0, b"\0\0\x01\xba"), (0, b"OggS"))
@@ -44,17 +36,25 @@ PILLOW = threading.Lock()
 register_heif_opener()
 
 
-def read_image(path: Path, background: Colour = WHITE, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+class Turn(NamedTuple):
+    """What undoes the camera's turn: rows and columns are swapped, then rows reversed, then columns."""
+
+    swapped: bool = False
+    rows: bool = False
+    columns: bool = False
+
+
+def read_image(path: Path, background: Colour = WHITE) -> np.ndarray:
     """The picture in `path` as people see it: RGB uint8 (H, W, 3), in the colours of sRGB.
 
     Turned as EXIF or the header of AVIF and HEIC say, transparency composited on `background`, any depth, grey,
     palette and CMYK turned into RGB; of an animation the first frame. PNG, JPEG, WebP, AVIF, HEIC, GIF, TIFF, BMP,
     PNM and JPEG 2000. Raises InputError for anything else, for damaged files, and before decoding when the header
-    promises more than `max_pixels`.
+    promises more than MAX_PIXELS.
     """
     data = read_bytes(path, MAX_BYTES)
     with pillow(path, data):
-        return to_rgb(open_picture(path, data, max_pixels), background)
+        return to_rgb(open_picture(path, data), background)
 
 
 def is_animated(path: Path) -> bool | None:
@@ -67,40 +67,35 @@ def is_animated(path: Path) -> bool | None:
         return None
 
 
-def read_animation(
-    path: Path, background: Colour = WHITE, max_pixels: int = MAX_PIXELS
-) -> Iterator[tuple[np.ndarray, Fraction]]:
-    """The frames of an animated picture, each RGB uint8 (H, W, 3), and the seconds it stays.
+def read_animation(path: Path, background: Colour = WHITE) -> Iterator[tuple[np.ndarray, Fraction, Fraction]]:
+    """The frames of an animated picture, RGB uint8 (H, W, 3), with the seconds in which each appears and ends.
 
     Raises InputError as `read_image` does, also where a later frame is damaged. Delays of at most 10 ms mean 100 ms,
     as in browsers, but in AVIF.
     """
-    data = read_bytes(path, MAX_BYTES)
+    data, end = read_bytes(path, MAX_BYTES), Fraction(0)
     with pillow(path, data):
-        picture = open_picture(path, data, max_pixels)
+        picture = open_picture(path, data)
         first, stop = int(bool(picture.info.get("default_image"))), getattr(picture, "n_frames", 1)
-    shown = Fraction(0)
     for number in range(first, stop):  # not the still that an APNG may have for readers of plain PNG
         with pillow(path, data):
             picture.seek(number)
-            check_size(path, picture.width, picture.height, max_pixels)
+            check_size(path, picture.width, picture.height)  # which a GIF may enlarge
             frame = to_rgb(picture, background)
-        delay = Fraction(picture.info.get("duration", 0)).limit_denominator(1001) / 1000
+        start, delay = end, Fraction(picture.info.get("duration", 0)).limit_denominator(1001) / 1000
         if picture.format == "AVIF":  # both are rounded to milliseconds, which must not add up
-            delay += Fraction(picture.info["timestamp"], 1000) - shown
-        elif delay <= Fraction(1, 100):
-            delay = Fraction(1, 10)
-        shown += delay
-        yield frame, delay
+            end = delay + Fraction(picture.info["timestamp"], 1000)
+        else:
+            end = start + (delay if delay > Fraction(1, 100) else Fraction(1, 10))
+        yield frame, start, end
 
 
 def write_image(path: Path, image: np.ndarray) -> None:
     """Write an RGB uint8 (H, W, 3) image in the format of the suffix, in one step or not at all."""
-    options = WRITABLE.get(Path(path).suffix.lower())
-    if options is None:
+    if Path(path).suffix.lower() not in WRITABLE:
         raise InputError(f"{path} has no suffix of a picture.", f"Use one of {', '.join(WRITABLE)}.")
-    with replacing(path) as temporary:
-        Image.fromarray(image).save(temporary, **options)
+    with replacing(path) as temporary:  # each format takes the options that it knows
+        Image.fromarray(image).save(temporary, compress_level=3, quality=95, lossless=True)
 
 
 def centre_square(height: int, width: int) -> tuple[int, int, int]:
@@ -175,26 +170,26 @@ def suggest(data: bytes) -> str:
     return "Save it again as PNG or JPEG."
 
 
-def open_picture(path: Path, data: bytes, max_pixels: int) -> Image.Image:
+def open_picture(path: Path, data: bytes) -> Image.Image:
     """The picture, not decoded yet; InputError where it is too large or the end is missing."""
     try:
         picture = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError:
         if not data.startswith((b"II*\0", b"MM\0*")):
             raise
-        return open_float_tiff(path, data, max_pixels)
-    check_size(path, picture.width, picture.height, max_pixels)
+        return open_float_tiff(path, data)
+    check_size(path, picture.width, picture.height)
     if picture.format in ENTROPY_CODED and data.endswith(bytes(64)) and not data.rstrip(b"\0").endswith(b"\xff\xd9"):
         raise InputError(f"{path} is damaged: its end is missing, filled up with zeros.", "Copy it again.")
     return picture
 
 
-def open_float_tiff(path: Path, data: bytes, max_pixels: int) -> Image.Image:
+def open_float_tiff(path: Path, data: bytes) -> Image.Image:
     """A TIFF with colours of floats, which Pillow does not know: by OpenCV, which turns it upright."""
     stream, tags = io.BytesIO(data), TiffImagePlugin.ImageFileDirectory_v2(data[:8])
     stream.seek(tags.next)
     tags.load(stream)
-    check_size(path, tags[256], tags[257], max_pixels)
+    check_size(path, tags[256], tags[257])
     is_float = tags.get(339, [1])[0] == 3
     decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if is_float else None
     if decoded is None:
@@ -202,13 +197,10 @@ def open_float_tiff(path: Path, data: bytes, max_pixels: int) -> Image.Image:
     return Image.fromarray(narrow(decoded[..., 2::-1]))  # BGR or BGRA
 
 
-def check_size(path: Path, width: int, height: int, max_pixels: int) -> None:
+def check_size(path: Path, width: int, height: int) -> None:
     """Raise InputError where a picture has too many pixels."""
-    if width * height > max_pixels:
-        raise InputError(
-            f"{path} is {width}×{height}, more than the limit of {max_pixels} pixels.",
-            "Shrink it first.",
-        )
+    if width * height > MAX_PIXELS:
+        raise InputError(f"{path} is {width}×{height}, more than the limit of {MAX_PIXELS} pixels.", "Shrink it first.")
 
 
 def to_rgb(picture: Image.Image, background: Colour) -> np.ndarray:
@@ -220,18 +212,19 @@ def to_rgb(picture: Image.Image, background: Colour) -> np.ndarray:
         image = composite(np.asarray(to_srgb(picture, "RGBA")), background)
     else:
         image = np.asarray(to_srgb(picture, "RGB"))
-    return np.array(orient(image, read_orientation(picture)), order="C")  # Pillow's own memory is not writable
+    orientation = 1
+    with suppress(Exception):  # nonsense in EXIF spoils no picture
+        orientation = picture.getexif().get(274, 1)  # of AVIF it is the header's; TIFF and HEIC are upright by now
+    turn = Turn(orientation in (5, 6, 7, 8), orientation in (3, 4, 7, 8), orientation in (2, 3, 6, 7))
+    return np.array(orient(image, turn), order="C")  # Pillow's own memory is not writable
 
 
 def narrow(values: np.ndarray) -> np.ndarray:
     """Values of more than 8 bits as uint8. Floats and 32 bits do not say what is white: their size tells."""
-    values = np.nan_to_num(values)
-    if values.dtype.str[1:] == "u2":
-        white = 65535
-    elif np.issubdtype(values.dtype, np.integer):
-        white = next(top for top in (255, 65535, 1 << 32) if values.max() <= top)
-    else:  # a few highlights may be whiter than white
-        white = next(top for top in (1, 255, 65535) if np.percentile(values, 99) <= 2 * top or top == 65535)
+    values, white = np.nan_to_num(values), 65535
+    if values.dtype.str[1:] != "u2":
+        most = np.percentile(values, 99) / 2 if values.dtype.kind == "f" else values.max()  # highlights may be whiter
+        white = next((top for top in (1, 255, 65535) if most <= top), 1 << 32)
     return np.multiply(values.clip(0, white), 255 / white, dtype=np.float32).round().astype(np.uint8)
 
 
@@ -245,19 +238,7 @@ def to_srgb(picture: Image.Image, mode: str) -> Image.Image:
     return plain.convert(mode)
 
 
-def read_orientation(picture: Image.Image) -> int:
-    """The EXIF number, 1 (upright) to 8, also of `irot` and `imir` in AVIF; TIFF and HEIC are turned in decoding."""
-    if picture.format in ("TIFF", "HEIF"):
-        return 1
-    try:
-        return picture.getexif().get(274, 1)
-    except Exception:  # nonsense in EXIF spoils no picture
-        return 1
-
-
-def orient(image: np.ndarray, orientation: int) -> np.ndarray:
-    """Undo the camera's turn (EXIF 2.3, tag 274; 1 is upright, 3 upside down, 6 and 8 lie on a side)."""
-    if orientation in (5, 6, 7, 8):
-        image = image.transpose(1, 0, 2)
-    flip_rows, flip_columns = orientation in (3, 4, 7, 8), orientation in (2, 3, 6, 7)
-    return image[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
+def orient(image: np.ndarray, turn: Turn) -> np.ndarray:
+    """An (H, W, 3) picture upright."""
+    upright = image.transpose(1, 0, 2) if turn.swapped else image
+    return upright[:: -1 if turn.rows else 1, :: -1 if turn.columns else 1]

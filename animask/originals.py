@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from animask.errors import InputError
-from animask.images import MAX_PIXELS, PICTURE_SUFFIXES, is_animated
+from animask.images import PICTURE_SUFFIXES, is_animated
 from animask.probing import choose_stream, open_video
 
 # What these files promise they must keep: a broken one is named. Of others, videos are told by what is in them.
@@ -84,7 +84,7 @@ def find_kind(path: Path) -> str:
     if moves is False or suffix in PICTURE_SUFFIXES:
         return PICTURE
     try:
-        with open_video(path, MAX_PIXELS) as container:
+        with open_video(path) as container:
             return VIDEO if choose_stream(container.streams.video) else NEITHER
     except InputError:
         return NEITHER

@@ -7,12 +7,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import av
 import numpy as np
 from av.audio.frame import AudioFrame
-from av.audio.stream import AudioStream
 from av.codec import CodecContext
 from av.container import InputContainer
 from av.filter import Graph
@@ -23,13 +22,14 @@ from av.video.stream import VideoStream
 
 from animask.errors import InputError
 from animask.files import check_file
-from animask.images import MAX_PIXELS, PICTURE_SUFFIXES, check_size, is_animated, read_animation, read_image
+from animask.images import MAX_PIXELS, PICTURE_SUFFIXES, Turn, check_size, is_animated, read_animation, read_image
 
 # Containers of sound and pictures only: a playlist or a script could open another file or an address.
 DEMUXERS = (
     "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,nut,dv,mxf,ivf,obu,h264,hevc,m4v,yuv4mpegpipe,wtv,"
     "wav,w64,aiff,mp3,aac,flac,ac3,eac3,amr,au,caf,tta,wv"
 )
+LIMITS = {"max_pixels": str(MAX_PIXELS)}
 KINDS = "Give an MP4, WebM, MOV or GIF, or a folder of pictures."
 AGAIN = "Copy or download it again."
 FOLDER_FPS = Fraction(25)
@@ -37,15 +37,13 @@ MAX_VARIABLE_FPS = Fraction(60)
 MIN_FPS = Fraction(1, 60)
 COVERS = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 ASIDES = Disposition.comment | Disposition.visual_impaired | Disposition.descriptions
-MARKING = ("h264", "hevc", "mpeg2video", "mpeg4", "vc1")  # codecs that say of each frame whether it is interlaced
 GAMUTS = {1: "bt709", 5: "bt601", 6: "bt601", 7: "bt601", 9: "bt2020", 11: "p3", 12: "p3"}  # ITU-T H.273, table 2
 CURVES = {16: "pq", 18: "hlg"}  # table 3; the others are meant for the same displays
 WIDE_CURVES, WIDE_MATRICES = (14, 15, 16, 18), (9, 10)  # such as come with BT.2020
 MATRICES = {1: "bt709", 4: "fcc", 5: "bt601", 6: "bt601", 7: "smpte240m", 9: "bt2020", 10: "bt2020"}  # table 4
 UNSAID = (0, 2)
-QUARTERS = {(1, 0, 0, 1): 1, (-1, 0, 0, 1): 2, (-1, 0, 0, -1): 3, (1, 0, 0, -1): 4}
-QUARTERS |= {(0, 1, 1, 0): 5, (0, 1, -1, 0): 6, (0, -1, -1, 0): 7, (0, -1, 1, 0): 8}
 
+AnyStream = TypeVar("AnyStream", bound=Stream)
 Filter = tuple[str, dict[str, str]]
 
 
@@ -62,13 +60,11 @@ PLAIN = Colours()
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """A video, an animated picture or a folder of pictures: all that reading needs to know, found out once.
+    """A video, an animated picture or a folder of pictures.
 
     width, height: pixels as displayed, upright and square. fps: exact; for a variable rate the constant one that
-    `read_frames` resamples to. duration: seconds. frames: how many it then yields. max_pixels: of a frame. Of a video
-    also: stream: the number of its pictures' stream. zero: the time stamp, in seconds, of its beginning; last: when
-    its last frame is shown, counted from there. orientation: EXIF's number. parity: "tff" or "bff" where only the
-    container says that all frames are interlaced. colours: what becomes of them.
+    `read_frames` resamples to. duration: seconds. frames: how many it then yields. Of a video also: last: the second in
+    which its last frame appears; colours: what becomes of them.
     """
 
     path: Path
@@ -77,21 +73,10 @@ class VideoInfo:
     fps: Fraction
     duration: float
     frames: int
-    has_audio: bool = False
-    is_variable: bool = False
     kind: Literal["video", "animation", "folder"] = "video"
-    max_pixels: int = MAX_PIXELS
-    stream: int = 0
-    zero: Fraction = Fraction(0)
+    has_audio: bool = False
     last: Fraction = Fraction(0)
-    orientation: int = 1
-    parity: str = ""
     colours: Colours = PLAIN
-
-    @property
-    def is_folder(self) -> bool:
-        """Whether these are pictures in a folder, which have no rate of their own."""
-        return self.kind == "folder"
 
 
 class Stamps(NamedTuple):
@@ -102,32 +87,31 @@ class Stamps(NamedTuple):
     tick: Fraction
 
 
-def probe(path: Path, max_pixels: int = MAX_PIXELS) -> VideoInfo:
+def probe(path: Path) -> VideoInfo:
     """Look at the video, animated picture or folder of pictures in `path`: reads it once, decodes one frame of a video.
 
     Raises InputError where it is missing, empty, cut off, a still, without moving pictures or of a kind not opened,
-    and before decoding where its frames have more than `max_pixels`.
+    and before decoding where its frames have more than MAX_PIXELS.
     """
     path = Path(path)
     if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir fails for names that are too long
-        return probe_folder(path, max_pixels)
+        return probe_folder(path)
     check_file(path)
     moves = is_animated(path)
     if moves or (moves is False and path.suffix.lower() == ".gif"):  # which may have one frame only
-        return probe_animation(path, max_pixels)
+        return probe_animation(path)
     if moves is not None:
         raise InputError(f"{path} is a still picture, not a video.", "The picture comes first, then the video.")
-    with open_video(path, max_pixels) as container:
-        return probe_video(path, container, max_pixels)
+    with open_video(path) as container:
+        return probe_video(path, container)
 
 
 def list_pictures(folder: Path) -> list[Path]:
     """The pictures in a folder in natural order (2 before 10); hidden files are not pictures."""
 
     def natural(path: Path) -> list[str | int]:
-        return [
-            int(part) if number % 2 else part for number, part in enumerate(re.split("([0-9]+)", path.name.lower()))
-        ]
+        parts = re.split("([0-9]+)", path.name.lower())
+        return [int(part) if number % 2 else part for number, part in enumerate(parts)]
 
     try:
         found = [p for p in folder.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES and p.name[0] != "."]
@@ -136,31 +120,49 @@ def list_pictures(folder: Path) -> list[Path]:
     return sorted(found, key=natural)
 
 
-# what is in a file
+def probe_folder(folder: Path) -> VideoInfo:
+    """A folder of pictures, from the first one."""
+    pictures = list_pictures(folder)
+    if not pictures:
+        raise InputError(f"The folder {folder} holds no pictures.", KINDS)
+    height, width = read_image(pictures[0]).shape[:2]
+    count = len(pictures)
+    return VideoInfo(folder, width, height, FOLDER_FPS, float(count / FOLDER_FPS), count, "folder")
 
 
-def open_video(path: Path, max_pixels: int) -> InputContainer:
+def probe_animation(path: Path) -> VideoInfo:
+    """An animated picture, by reading all of it: delays come with the frames."""
+    ends, shape = [Fraction(0)], (0, 0)
+    for frame, _, end in read_animation(path):
+        shape = frame.shape[:2]
+        ends.append(end)
+    data = path.read_bytes()
+    is_cut = data.startswith(b"GIF8") and not data.rstrip(b"\0\r\n").endswith(b";")  # which Pillow plays
+    if not ends[1:] or is_cut:
+        raise InputError(f"{path} is cut off or damaged.", AGAIN)
+    marks = np.array([round(1000 * end) for end in ends])
+    unit = int(np.gcd.reduce(marks))  # a GIF counts hundredths of a second
+    fps = measure_fps(Stamps(marks[:-1] // unit, int(marks[-1] // unit), Fraction(unit, 1000)), None)
+    count = check_rate(path, fps, ends[-1], len(ends) - 1)
+    return VideoInfo(path, *shape[::-1], fps, float(ends[-1]), count, "animation")
+
+
+# what is in a video
+
+
+def open_video(path: Path) -> InputContainer:
     """Open one file and nothing else: after `file:` dashes and colons mean nothing."""
-    limits = {"protocol_whitelist": "file", "format_whitelist": DEMUXERS, "max_pixels": str(max_pixels)}
+    options = {"protocol_whitelist": "file", "format_whitelist": DEMUXERS, **LIMITS}
     try:
-        return av.open(f"file:{path.absolute()}", "r", options=limits, metadata_errors="replace")
+        return av.open(f"file:{path.absolute()}", "r", options=options, metadata_errors="replace")
     except (av.FFmpegError, ValueError) as error:
         raise InputError(f"{path} is not a video that can be read, or not whole.", KINDS) from error
 
 
-def choose_stream(streams: Iterable[Stream]) -> Stream | None:
+def choose_stream(streams: Iterable[AnyStream]) -> AnyStream | None:
     """The stream to take: one marked as default, no comment on another, and the first of these; never a cover."""
     usable = [stream for stream in streams if stream.codec_context and not stream.disposition & COVERS]
-
-    def rank(stream: Stream) -> tuple[bool, bool]:
-        return bool(stream.disposition & Disposition.default), not stream.disposition & ASIDES
-
-    return max(usable, key=rank, default=None)
-
-
-def choose_sound(container: InputContainer) -> Stream | None:
-    """The stream of sound to take, or None."""
-    return choose_stream(container.streams.audio)
+    return max(usable, key=lambda s: (s.disposition & Disposition.default, not s.disposition & ASIDES), default=None)
 
 
 def start_of(container: InputContainer) -> Fraction:
@@ -168,7 +170,141 @@ def start_of(container: InputContainer) -> Fraction:
     return Fraction(container.start_time or 0, av.time_base)
 
 
-def make_decoder(stream: VideoStream | AudioStream, max_pixels: int) -> Any:
+def probe_video(path: Path, container: InputContainer) -> VideoInfo:
+    """What is in an opened file."""
+    stream, sound = choose_stream(container.streams.video), choose_stream(container.streams.audio)
+    if not stream:
+        raise InputError(f"{path} has no moving pictures{', only sound' if sound else ''}.", KINDS)
+    context = stream.codec_context
+    check_size(path, context.width, context.height)
+    tags = context.color_primaries, context.color_trc, context.colorspace  # before decoding changes them
+    stamps, frame = read_stamps(path, container, stream)
+    fps, duration = measure_fps(stamps, stream.guessed_rate), stamps.end * stamps.tick
+    width, height = max(1, round(frame.width * (stream.sample_aspect_ratio or 1))), frame.height
+    return VideoInfo(
+        path,
+        *((height, width) if read_turn(frame).swapped else (width, height)),
+        fps,
+        float(duration),
+        check_rate(path, fps, duration, len(stamps.times)),
+        has_audio=sound is not None,
+        last=int(stamps.times[-1]) * stamps.tick,
+        colours=read_colours(frame, tags),
+    )
+
+
+def check_rate(path: Path, fps: Fraction, duration: Fraction, count: int) -> int:
+    """How many frames the time grid has; InputError where nonsense in time stamps makes them absurdly many or few."""
+    frames = max(1, round(duration * fps))
+    if fps < MIN_FPS or (frames > 10_000 and frames > 1000 * count):
+        raise InputError(f"{path} has broken time stamps.", "Convert it once with another program.")
+    return frames
+
+
+def read_stamps(path: Path, container: InputContainer, stream: VideoStream) -> tuple[Stamps, VideoFrame]:
+    """The time stamps of all frames, and the first frame; InputError where a file is cut off or damaged."""
+    tick, zero, decoder = stream.time_base or Fraction(1, 25), start_of(container), make_decoder(stream)
+    ends = {stream.index: Fraction(0)}  # seconds in which streams end
+    frames: list[VideoFrame] = []
+    times: list[int] = []
+    try:
+        for packet in container.demux():
+            is_picture = packet.stream_index == stream.index
+            if is_picture and not frames:
+                frames = decode_packet(decoder, packet)
+            stamp = packet.dts if packet.pts is None else packet.pts  # some containers store one kind only
+            if is_picture and stamp is None and packet.size:  # bare pictures, without a container
+                stamp = times[-1] + (packet.duration or 1) if times else 0
+            if stamp is not None and not packet.is_discard:
+                end = (stamp + max(0, packet.duration or 0)) * packet.time_base - zero
+                ends[packet.stream_index] = max(ends.get(packet.stream_index, end), end)
+                times += [stamp] if is_picture else []
+    except av.FFmpegError as error:
+        raise InputError(f"{path} is cut off or damaged.", AGAIN) from error
+    if not times or not frames:
+        raise InputError(f"{path} has no readable frames.", "Convert it to MP4 first.")
+    check_whole(path, container, stream, ends)
+    stamps = np.unique(np.asarray(times, np.int64)) - round(zero / tick)
+    span = int(stamps[-1] - stamps[0]) * tick
+    if stream.codec_context.field_order > 1 and len(stamps) > 2 + 1.5 * span * (stream.average_rate or len(stamps)):
+        stamps = stamps[::2]  # fields come in packets of their own
+    return Stamps(stamps, max(round(ends[stream.index] / tick), int(stamps[-1]) + 1), tick), frames[0]
+
+
+def check_whole(path: Path, container: InputContainer, stream: VideoStream, ends: dict[int, Fraction]) -> None:
+    """Raise InputError where an MP4 or Matroska, which says how long it is, ends before that (seconds by stream)."""
+    if not container.format.name.startswith(("mov", "matroska")):
+        return
+    stated, end = Fraction(container.duration or 0, av.time_base), max(ends.values())
+    if stream.duration and stream.time_base:
+        stated, end = stream.duration * stream.time_base, ends[stream.index]
+    if end < Fraction(98, 100) * stated - 2 / (stream.average_rate or FOLDER_FPS):
+        raise InputError(f"{path} is cut off: it ends at {float(end):.1f} of {float(stated):.1f} seconds.", AGAIN)
+
+
+def read_turn(frame: VideoFrame) -> Turn:
+    """What the display matrix of a frame asks for; angles that are no quarter are taken for the nearest one."""
+    data: Any = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return Turn()
+    a, b, _, c, d = np.frombuffer(data, np.int32)[:5].tolist()
+    return Turn(True, b < 0, c < 0) if abs(b) > abs(a) else Turn(False, d < 0, a < 0)
+
+
+def read_colours(frame: VideoFrame, tags: tuple[int, int, int]) -> Colours:
+    """How to read frames such as this one; what they leave out is as the container's tags (primaries, curve, matrix),
+    or what belongs to what is said, or as players do: large pictures are BT.709, small ones BT.601.
+    """
+    said = frame.color_primaries, frame.color_trc, frame.colorspace
+    primaries, curve, matrix = (b if a in UNSAID else a for a, b in zip(said, tags, strict=True))
+    gamut = GAMUTS.get(primaries, "bt2020" if curve in WIDE_CURVES or matrix in WIDE_MATRICES else "")
+    large = max(frame.width, frame.height) > 1024 or frame.height > 576
+    name = MATRICES.get(matrix) or {"p3": "bt709"}.get(gamut, gamut) or ("bt709" if large else "bt601")
+    if frame.format.is_rgb or frame.colorspace not in UNSAID:  # the frames say it themselves
+        name = ""
+    return Colours(name, gamut if gamut in ("bt2020", "p3") else "bt709", CURVES.get(curve, "sdr"))
+
+
+def measure_fps(stamps: Stamps, stated: Fraction | None) -> Fraction:
+    """The exact frame rate; where time stamps leave its grid (a variable rate), the one that they come near.
+
+    Time stamps are whole ticks: a constant rate shows as a grid that every stamp meets within about a tick.
+    """
+    times, tick = stamps.times, stamps.tick
+    if len(times) == 1:
+        rate = snap(1 / ((stamps.end - int(times[0])) * tick), 0.0005)
+        return rate if Fraction(1, 10) <= rate <= 240 else FOLDER_FPS
+    steps, span = np.diff(times), int(times[-1] - times[0])
+    mean, typical = len(steps) / (span * tick), 1 / (Fraction(float(np.median(steps))) * tick)
+    doubt = max(0.0005, 1.5 / span if np.ptp(steps) else 0)  # the last time stamp is rounded to a tick
+    rates = [snap(mean, doubt), snap(mean, 0)]
+    if stated and abs(stated - mean) <= Fraction(doubt) * mean:
+        rates.insert(0, snap(stated, 0.0005))  # enough to tell 29.97 from 30 in a short clip
+    for rate in rates:
+        period = float(1 / (rate * tick))
+        if np.ptp(times - np.arange(len(times)) * period) <= min(max(2.0, 0.02 * period), 0.5 * period):
+            return rate
+    rate = snap(typical, 0.0005)
+    period = float(1 / (rate * tick))
+    strays = (times - times[0] + period / 2) % period - period / 2
+    if np.abs(strays).max() > max(1.0, 0.02 * period):  # not one rate with frames left out
+        trembling = abs(typical - mean) < 0.1 * mean  # about one rate, as phones write them
+        rate = snap(mean if trembling else typical, 0.02)
+    return min(rate, MAX_VARIABLE_FPS)
+
+
+def snap(rate: Fraction, tolerance: float) -> Fraction:
+    """A customary rate (whole, else whole × 1000/1001) within a relative tolerance, or else a simple one."""
+    for customary in (Fraction(round(rate)), Fraction(round(rate * 1001 / 1000) * 1000, 1001)):
+        if customary > 0 and abs(customary - rate) <= rate * Fraction(tolerance):
+            return customary
+    return rate.limit_denominator(1001) or rate
+
+
+# decoding and filtering
+
+
+def make_decoder(stream: Stream) -> Any:
     """A decoder of a stream; VP8 and VP9 keep their transparency beside the picture, where only libvpx finds it."""
     decoder: Any = stream.codec_context
     library = {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(decoder.name)
@@ -176,13 +312,13 @@ def make_decoder(stream: VideoStream | AudioStream, max_pixels: int) -> Any:
         decoder = CodecContext.create(library, "r")
     else:
         decoder.thread_type = "AUTO"
-    decoder.options = {"max_pixels": str(max_pixels)}
+    decoder.options = LIMITS
     return decoder
 
 
-def decode(container: InputContainer, stream: VideoStream | AudioStream, max_pixels: int = MAX_PIXELS) -> Iterator[Any]:
+def decode(container: InputContainer, stream: Stream) -> Iterator[Any]:
     """The frames of a stream from where the container stands; damaged parts are left out."""
-    decoder, following = make_decoder(stream, max_pixels), 0
+    decoder, following = make_decoder(stream), 0
     with suppress(av.FFmpegError):
         for packet in container.demux(stream):
             for frame in decode_packet(decoder, packet):
@@ -216,190 +352,10 @@ def make_graph(frame: VideoFrame | AudioFrame, filters: list[Filter]) -> Graph:
     return graph
 
 
-def pull_all(graph: Graph) -> Iterator[Any]:
-    """The frames that are ready."""
-    with suppress(av.BlockingIOError, av.EOFError):
-        while True:
-            yield graph.pull()
-
-
-def read_colours(frame: VideoFrame, tags: tuple[int, int, int]) -> Colours:
-    """How to read frames such as this one; what they leave out is as the container's tags (primaries, curve, matrix),
-    or what belongs to what is said, or as players do: large pictures are BT.709, small ones BT.601.
-    """
-    said = frame.color_primaries, frame.color_trc, frame.colorspace
-    primaries, curve, matrix = (b if a in UNSAID else a for a, b in zip(said, tags, strict=True))
-    gamut = GAMUTS.get(primaries, "bt2020" if curve in WIDE_CURVES or matrix in WIDE_MATRICES else "")
-    large = max(frame.width, frame.height) > 1024 or frame.height > 576
-    name = MATRICES.get(matrix) or {"p3": "bt709"}.get(gamut, gamut) or ("bt709" if large else "bt601")
-    if frame.format.is_rgb or frame.colorspace not in UNSAID:  # the frames say it themselves
-        name = ""
-    return Colours(name, gamut if gamut in ("bt2020", "p3") else "bt709", CURVES.get(curve, "sdr"))
-
-
-def probe_folder(folder: Path, max_pixels: int) -> VideoInfo:
-    """A folder of pictures, from the first one."""
-    pictures = list_pictures(folder)
-    if not pictures:
-        raise InputError(f"The folder {folder} holds no pictures.", KINDS)
-    height, width = read_image(pictures[0], max_pixels=max_pixels).shape[:2]
-    length = float(len(pictures) / FOLDER_FPS)
-    return VideoInfo(folder, width, height, FOLDER_FPS, length, len(pictures), kind="folder", max_pixels=max_pixels)
-
-
-def probe_animation(path: Path, max_pixels: int) -> VideoInfo:
-    """An animated picture, by reading all of it: delays come with the frames."""
-    ends, shape = [Fraction(0)], (0, 0)
-    for frame, delay in read_animation(path, max_pixels=max_pixels):
-        shape = frame.shape[:2]
-        ends.append(ends[-1] + delay)
-    if not ends[1:] or not is_whole_gif(path):
-        raise InputError(f"{path} is cut off or damaged.", AGAIN)
-    *times, end = np.array([round(1000 * time) for time in ends])
-    unit = np.gcd.reduce([*times, end])  # a GIF counts hundredths of a second
-    stamps = Stamps(np.array(times) // unit, int(end // unit), Fraction(int(unit), 1000))
-    fps, is_variable = measure_fps(stamps, None)
-    count, length = check_rate(path, fps, ends[-1], len(times)), float(ends[-1])
-    return VideoInfo(path, *shape[::-1], fps, length, count, False, is_variable, "animation", max_pixels)
-
-
-def is_whole_gif(path: Path) -> bool:
-    """Whether a file, if it is a GIF, has its last byte (padding aside): Pillow plays a cut one."""
-    with path.open("rb") as file:
-        if file.read(4) != b"GIF8":
-            return True
-        file.seek(max(0, path.stat().st_size - 4096))
-        return file.read().rstrip(b"\0\r\n").endswith(b";")
-
-
-def probe_video(path: Path, container: InputContainer, max_pixels: int) -> VideoInfo:
-    """What is in an opened file."""
-    stream, sound = choose_stream(container.streams.video), choose_sound(container)
-    if not isinstance(stream, VideoStream):
-        raise InputError(f"{path} has no moving pictures{', only sound' if sound else ''}.", KINDS)
-    context = stream.codec_context
-    check_size(path, context.width, context.height, max_pixels)
-    tags = context.color_primaries, context.color_trc, context.colorspace  # before decoding changes them
-    stamps, frame = read_stamps(path, container, stream, sound, max_pixels)
-    fps, is_variable = measure_fps(stamps, stream.guessed_rate)
-    width = max(1, round(frame.width * (stream.sample_aspect_ratio or 1)))
-    orientation = read_orientation(frame)
-    duration = stamps.end * stamps.tick
-    return VideoInfo(
-        path,
-        *((frame.height, width) if orientation > 4 else (width, frame.height)),
-        fps,
-        float(duration),
-        check_rate(path, fps, duration, len(stamps.times)),
-        has_audio=sound is not None,
-        is_variable=is_variable,
-        max_pixels=max_pixels,
-        stream=stream.index,
-        zero=start_of(container),
-        last=int(stamps.times[-1]) * stamps.tick,
-        orientation=orientation,
-        parity="" if context.name in MARKING else {2: "tff", 3: "bff", 4: "bff", 5: "tff"}.get(context.field_order, ""),
-        colours=read_colours(frame, tags),
-    )
-
-
-def check_rate(path: Path, fps: Fraction, duration: Fraction, count: int) -> int:
-    """How many frames the time grid has; InputError where nonsense in time stamps makes them absurdly many or few."""
-    frames = max(1, round(duration * fps))
-    if fps < MIN_FPS or (frames > 10_000 and frames > 1000 * count):
-        raise InputError(f"{path} has broken time stamps.", "Convert it once with another program.")
-    return frames
-
-
-def read_stamps(
-    path: Path, container: InputContainer, stream: VideoStream, sound: Stream | None, max_pixels: int
-) -> tuple[Stamps, VideoFrame]:
-    """The time stamps of all frames, and the first frame; InputError where a file is cut off or damaged."""
-    tick, zero = stream.time_base or Fraction(1, 25), start_of(container)
-    decoder, ends = make_decoder(stream, max_pixels), {stream.index: Fraction(0)}
-    frames: list[VideoFrame] = []
-    times: list[int] = []
-    try:
-        for packet in container.demux([stream, sound] if sound else [stream]):
-            stamp = packet.dts if packet.pts is None else packet.pts  # some containers store one kind only
-            if packet.stream is stream and not frames:
-                frames = decode_packet(decoder, packet)
-            if packet.stream is stream and stamp is None and packet.size:  # bare pictures, without a container
-                stamp = times[-1] + (packet.duration or 1) if times else 0
-            if stamp is not None and not packet.is_discard:
-                end = (stamp + max(0, packet.duration or 0)) * packet.time_base - zero
-                ends[packet.stream_index] = max(ends.get(packet.stream_index, end), end)
-                if packet.stream is stream:
-                    times.append(stamp)
-    except av.FFmpegError as error:
-        raise InputError(f"{path} is cut off or damaged.", AGAIN) from error
-    if not times or not frames:
-        raise InputError(f"{path} has no readable frames.", "Convert it to MP4 first.")
-    check_whole(path, container, stream, ends)
-    stamps = np.unique(np.asarray(times, np.int64)) - round(zero / tick)
-    span = int(stamps[-1] - stamps[0]) * tick
-    if stream.codec_context.field_order > 1 and len(stamps) > 2 + 1.5 * span * (stream.average_rate or len(stamps)):
-        stamps = stamps[::2]  # fields come in packets of their own
-    return Stamps(stamps, max(round(ends[stream.index] / tick), int(stamps[-1]) + 1), tick), frames[0]
-
-
-def check_whole(path: Path, container: InputContainer, stream: VideoStream, ends: dict[int, Fraction]) -> None:
-    """Raise InputError where an MP4 or Matroska, which says how long it is, ends before that (seconds by stream)."""
-    if not container.format.name.startswith(("mov", "matroska")):
-        return
-    if stream.duration and stream.time_base:
-        stated, end = stream.duration * stream.time_base, ends[stream.index]
-    else:
-        stated, end = Fraction(container.duration or 0, av.time_base), max(ends.values())
-        if len(container.streams) > len(ends):  # subtitles may last longer
-            return
-    if end < Fraction(98, 100) * stated - 2 / (stream.average_rate or FOLDER_FPS):
-        raise InputError(f"{path} is cut off: it ends at {float(end):.1f} of {float(stated):.1f} seconds.", AGAIN)
-
-
-def read_orientation(frame: VideoFrame) -> int:
-    """EXIF's number for the turn by quarters and the mirroring that the display matrix of a frame asks for."""
-    data: Any = frame.side_data.get("DISPLAYMATRIX")
-    if data is None:
-        return 1
-    a, b, _, c, d = np.frombuffer(data, np.int32)[:5].astype(float).tolist()
-    near = max(abs(a), abs(b), abs(c), abs(d), 1.0)  # other angles are taken for the nearest quarter
-    return QUARTERS.get(tuple(round(x / near) for x in (a, b, c, d)), 1)
-
-
-def measure_fps(stamps: Stamps, stated: Fraction | None) -> tuple[Fraction, bool]:
-    """The exact frame rate, and whether time stamps leave its grid (a variable rate, or frames left out).
-
-    Time stamps are whole ticks: a constant rate shows as a grid that every stamp meets within about a tick.
-    """
-    times, tick = stamps.times, stamps.tick
-    if len(times) == 1:
-        rate = snap(1 / ((stamps.end - int(times[0])) * tick), 0.0005)
-        return (rate if Fraction(1, 10) <= rate <= 240 else FOLDER_FPS), False
-    steps, span = np.diff(times), int(times[-1] - times[0])
-    mean = len(steps) / (span * tick)
-    doubt = 0.0 if np.ptp(steps) == 0 else 1.5 / span  # the last time stamp is rounded to a tick
-    rates = [snap(mean, max(0.0005, doubt)), mean.limit_denominator(1001)]
-    if stated and doubt and abs(stated - mean) <= Fraction(max(0.0005, doubt)) * mean:
-        rates.insert(0, snap(stated, 0.0005))  # enough to tell 29.97 from 30 in a short clip
-    for rate in rates:
-        period = float(1 / (rate * tick)) if rate > 0 else 0.0
-        offsets = times - np.arange(len(times)) * period
-        if np.ptp(offsets) <= min(max(2.0, 0.02 * period), 0.5 * period):
-            return rate, False
-    typical = 1 / (Fraction(float(np.median(steps))) * tick)
-    period = float(1 / (snap(typical, 0.0005) * tick))
-    counts = (times - times[0]) / period
-    if np.abs(counts - np.rint(counts)).max() * period <= max(1.0, 0.02 * period):
-        return min(snap(typical, 0.0005), MAX_VARIABLE_FPS), True  # one rate, with frames left out
-    if abs(typical - mean) < 0.1 * mean:  # stamps that tremble about one rate, as phones write them
-        typical = mean
-    return min(snap(typical, 0.02), MAX_VARIABLE_FPS), True
-
-
-def snap(rate: Fraction, tolerance: float) -> Fraction:
-    """A customary rate (whole, else whole × 1000/1001) within a relative tolerance, or else a simple one."""
-    for customary in (Fraction(round(rate)), Fraction(round(rate * 1001 / 1000) * 1000, 1001)):
-        if customary > 0 and abs(customary - rate) <= rate * Fraction(tolerance):
-            return customary
-    return rate.limit_denominator(1001) or rate
+def push(graph: Graph | None, frame: VideoFrame | AudioFrame | None) -> Iterator[Any]:
+    """Give a graph a frame (None: the end of them), and take those that are ready."""
+    if graph:
+        graph.push(frame)
+        with suppress(av.BlockingIOError, av.EOFError):
+            while True:
+                yield graph.pull()

@@ -169,7 +169,7 @@ def watch(part: Part) -> Seen:
     A video is read at SEEN pixels at most, in half the time. Of a dissolve or a fade the middle frame is the cut.
     """
     info, finder, looks, due = part.info, CutFinder(), dict[int, tuple[Box, ...]](), 0
-    scale = 1.0 if info.is_folder else min(1.0, SEEN / max(info.width, info.height))
+    scale = 1.0 if info.kind == "folder" else min(1.0, SEEN / max(info.width, info.height))
     small = replace(info, width=max(1, round(info.width * scale)), height=max(1, round(info.height * scale)))
     for number, frame in enumerate(part._replace(info=small).read()):
         known = len(finder.cuts)

@@ -1,19 +1,18 @@
 """Frames of a video, an animated picture or a folder, as RGB on an exact grid of time."""
 
-import tempfile
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import suppress
 from fractions import Fraction
 from itertools import chain
 from math import floor
 from pathlib import Path
-from typing import TypeVar
+from tempfile import TemporaryDirectory
+from typing import Literal, TypeVar
 
 import av
 import numpy as np
 from av.filter import Graph
 from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
 
 from animask.errors import InputError
 from animask.images import WHITE, Colour, centre_square, composite, crop_resize, orient, read_animation, read_image
@@ -21,17 +20,22 @@ from animask.probing import (
     Colours,
     Filter,
     VideoInfo,
+    choose_stream,
     decode,
     list_pictures,
     make_graph,
     open_video,
     probe,
-    pull_all,
+    push,
+    read_turn,
+    start_of,
 )
 from animask.writer import VideoWriter
 
 T = TypeVar("T")
 SEEK_MARGIN = 1  # seconds decoded before the start, so that the frame shown at the start is known
+MARKING = ("h264", "hevc", "mpeg2video", "mpeg4", "vc1")  # codecs that say of each frame whether it is interlaced
+PARITIES = {2: "tff", 3: "bff", 4: "bff", 5: "tff"}  # what containers say of all frames
 ACCURATE = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
 CUBE = 33  # sides of a table of colours
 GAMMA = 2.4  # ITU-R BT.1886: what displays make of BT.709
@@ -92,23 +96,25 @@ def frame_range(info: VideoInfo, rate: Fraction, start: float, end: float | None
 
 def count_frames(info: VideoInfo, rate: Fraction) -> int:
     """How many frames there are at a rate; the pictures of a folder take whatever rate they are given."""
-    return info.frames if info.is_folder else max(1, round(Fraction(info.duration) * rate))
+    return info.frames if info.kind == "folder" else max(1, round(Fraction(info.duration) * rate))
 
 
 def pick_frames(
     info: VideoInfo, rate: Fraction, first: int, stop: int, background: Colour
 ) -> Generator[np.ndarray, None, None]:
     """Frames `first` to `stop` at `rate`, by where they come from."""
-    if info.is_folder:
+    if info.kind == "folder":
         for path in list_pictures(info.path)[first:stop]:
-            image = read_image(path, background, info.max_pixels)
+            image = read_image(path, background)
             if image.shape[:2] != (info.height, info.width):
                 raise InputError(f"{path} has another size than the first picture of its folder.")
             yield image
     elif info.kind == "animation":
-        yield from on_grid(time_animation(info, background), rate, first, stop)
+        timed = ((start, frame) for frame, start, _ in read_animation(info.path, background))
+        yield from on_grid(timed, rate, first, stop)
     else:
-        yield from show_video(info, rate, first, stop, background)
+        whole = check_end(info, decode_video(info, first / rate), first / rate, stop / rate)
+        yield from convert(on_grid(whole, rate, first, stop), info, background)
 
 
 def on_grid(timed: Iterable[tuple[Fraction, T]], rate: Fraction, first: int, stop: int) -> Iterator[T]:
@@ -117,45 +123,14 @@ def on_grid(timed: Iterable[tuple[Fraction, T]], rate: Fraction, first: int, sto
     Each appears at the frame nearest to its time, and stays until the next one does; the first is there from the
     beginning and the last to the end.
     """
-    shown: list[T] = []
-    number = first
-    for time, thing in timed:
-        place = floor(time * rate + Fraction(1, 2))
-        while shown and number < min(place, stop):
-            yield shown[0]
+    shown, number = None, first
+    for time, thing in chain(timed, [(stop / rate, None)]):
+        while shown is not None and number < min(stop, floor(time * rate + Fraction(1, 2))):
+            yield shown
             number += 1
         if number == stop:
             return
-        shown = [thing]
-    while shown and number < stop:
-        yield shown[0]
-        number += 1
-
-
-def time_animation(info: VideoInfo, background: Colour) -> Iterator[tuple[Fraction, np.ndarray]]:
-    """The frames of an animated picture, each with the second in which it appears."""
-    time = Fraction(0)
-    for frame, delay in read_animation(info.path, background, info.max_pixels):
-        yield time, frame
-        time += delay
-
-
-def show_video(
-    info: VideoInfo, rate: Fraction, first: int, stop: int, background: Colour
-) -> Generator[np.ndarray, None, None]:
-    """Frames `first` to `stop` of a video's grid; each is turned into RGB once, and only if it is shown."""
-    start, timed = first / rate, decode_video(info, first / rate - SEEK_MARGIN)
-    head = next(timed, None)
-    if head and head[0] > max(start, Fraction(1, 2) / rate):  # the jump landed behind the start
-        timed = decode_video(info, Fraction(0))
-        head = next(timed, None)
-    convert, shown, picture = Converter(info, background), None, None
-    whole = check_end(info, chain([head] if head else [], timed), start, stop / rate)
-    for frame in on_grid(whole, rate, first, stop):
-        if frame is not shown:
-            picture, shown = convert(frame), frame
-        assert picture is not None
-        yield picture
+        shown = thing
 
 
 def check_end(
@@ -172,23 +147,33 @@ def check_end(
 
 
 def decode_video(info: VideoInfo, start: Fraction) -> Iterator[tuple[Fraction, VideoFrame]]:
-    """Decoded frames from a key frame before `start` (seconds) on, each with the second in which it appears."""
-    with open_video(info.path, info.max_pixels) as container:
-        stream = container.streams[info.stream]
-        assert isinstance(stream, VideoStream)
-        if start > 0:
+    """Decoded frames from one before `start` (seconds) on, each with the second in which it appears."""
+    for jump in (start - SEEK_MARGIN, Fraction(0)):  # some containers land behind the start
+        timed = decode_from(info.path, jump)
+        head = next(timed, None)
+        if head and (head[0] <= start or jump <= 0):
+            yield head
+            yield from timed
+            return
+
+
+def decode_from(path: Path, jump: Fraction) -> Iterator[tuple[Fraction, VideoFrame]]:
+    """Decoded frames from where a jump to a second lands."""
+    with open_video(path) as container:
+        stream, zero = choose_stream(container.streams.video), start_of(container)
+        assert stream
+        if jump > 0:
             with suppress(av.FFmpegError):  # of a container without jumps all is decoded
-                container.seek(floor((info.zero + start) * av.time_base))
-        for frame in deinterlace(decode(container, stream, info.max_pixels), info.parity):
+                container.seek(floor((zero + jump) * av.time_base))
+        context = stream.codec_context
+        said = context.name in MARKING
+        for frame in deinterlace(decode(container, stream), "" if said else PARITIES.get(context.field_order, "")):
             assert frame.pts is not None and frame.time_base
-            yield frame.pts * frame.time_base - info.zero, frame
+            yield frame.pts * frame.time_base - zero, frame
 
 
-def deinterlace(frames: Iterable[VideoFrame], parity: str) -> Iterator[VideoFrame]:
-    """Frames that say of themselves that they are interlaced, or all where a parity is given, made whole.
-
-    Others pass untouched.
-    """
+def deinterlace(frames: Iterator[VideoFrame], parity: str) -> Iterator[VideoFrame]:
+    """Frames that say of themselves that they are interlaced, or all where a parity is given, made whole."""
     options = {"mode": "send_frame", "parity": parity or "auto", "deint": "all" if parity else "interlaced"}
     graph: Graph | None = None
     shape: tuple[int, int, str] | None = None
@@ -196,62 +181,48 @@ def deinterlace(frames: Iterable[VideoFrame], parity: str) -> Iterator[VideoFram
         if graph is None and not (frame.interlaced_frame or parity):
             yield frame
             continue
-        if graph is None or shape != shape_of(frame):
-            if graph:
-                yield from finish(graph)
+        if shape != shape_of(frame):
+            yield from push(graph, None)
             graph, shape = make_graph(frame, [("bwdif", options)]), shape_of(frame)
-        graph.push(frame)
-        yield from pull_all(graph)
-    if graph:
-        yield from finish(graph)
+        yield from push(graph, frame)
+    yield from push(graph, None)
 
 
-class Converter:
-    """Decoded frames to RGB uint8 (H, W, 3): square pixels, upright, BT.709, one size whatever the stream does."""
+def convert(frames: Iterable[VideoFrame], info: VideoInfo, background: Colour) -> Iterator[np.ndarray]:
+    """Decoded frames as RGB uint8 (H, W, 3): square pixels, upright, BT.709, one size whatever the stream does."""
+    shown, shape = None, None
+    for frame in frames:
+        if frame is not shown:  # one that stays is converted once
+            if shape != shape_of(frame):  # the picture may change its size on the way
+                graph = make_converter(frame, info, "decrease" if shape else "disable")
+                turn, shape = read_turn(frame), shape_of(frame)
+            (converted,) = push(graph, frame)
+            picture, shown = converted.to_ndarray(), frame
+            if picture.shape[2] == 4:
+                picture = composite(picture, background)
+            picture = np.ascontiguousarray(orient(picture, turn))
+        yield picture
 
-    def __init__(self, info: VideoInfo, background: Colour) -> None:
-        self.info, self.background = info, background
-        self.size = (info.height, info.width) if info.orientation > 4 else (info.width, info.height)
-        self.graph: Graph | None = None
-        self.shape: tuple[int, int, str] | None = None
 
-    def __call__(self, frame: VideoFrame) -> np.ndarray:
-        if self.graph is None or self.shape != shape_of(frame):  # the picture may change its size on the way
-            with tempfile.TemporaryDirectory() as folder:
-                self.graph = make_graph(frame, self.list_filters(frame, Path(folder)))
-            self.shape = shape_of(frame)
-        self.graph.push(frame)
-        picture = self.graph.vpull().to_ndarray()
-        if picture.shape[2] == 4:
-            picture = composite(picture, self.background)
-        return np.ascontiguousarray(orient(picture, self.info.orientation))
-
-    def list_filters(self, frame: VideoFrame, folder: Path) -> list[Filter]:
-        """Colours and displayed shape; a picture that has become narrower or lower is not stretched, but padded."""
-        size, colours = {"w": str(self.size[0]), "h": str(self.size[1])}, self.info.colours
-        options = {**size, "flags": ACCURATE}
-        if colours.matrix:
-            options["in_color_matrix"] = colours.matrix
-        if self.shape:
-            options["force_original_aspect_ratio"] = "decrease"
-        filters: list[Filter] = [("scale", options)]
-        if colours.gamut != "bt709" or colours.curve != "sdr":
-            write_cube(folder / "colours.cube", colours)
-            filters += [("format", {"pix_fmts": "gbrp16le"}), ("lut3d", {"file": str(folder / "colours.cube")})]
-        has_alpha = any(component.is_alpha for component in frame.format.components)
-        filters.append(("format", {"pix_fmts": "rgba" if has_alpha else "rgb24"}))
-        return [*filters, ("pad", {**size, "x": "-1", "y": "-1"})] if self.shape else filters
+def make_converter(frame: VideoFrame, info: VideoInfo, fit: Literal["disable", "decrease"]) -> Graph:
+    """A chain of filters to the colours and the displayed shape. fit: "decrease" pads where "disable" stretches."""
+    width, height = (info.height, info.width) if read_turn(frame).swapped else (info.width, info.height)
+    size, colours = {"w": str(width), "h": str(height)}, info.colours
+    options = {"in_color_matrix": colours.matrix or "auto", "flags": ACCURATE, "force_original_aspect_ratio": fit}
+    filters: list[Filter] = [("scale", size | options)]
+    has_alpha = any(component.is_alpha for component in frame.format.components)
+    with TemporaryDirectory() as folder:
+        if (colours.gamut, colours.curve) != ("bt709", "sdr"):
+            write_cube(Path(folder, "colours.cube"), colours)
+            filters += [("format", {"pix_fmts": "gbrp16le"}), ("lut3d", {"file": f"{folder}/colours.cube"})]
+        filters += [("format", {"pix_fmts": "rgba" if has_alpha else "rgb24"})]
+        filters += [("pad", size | {"x": "-1", "y": "-1"})] if fit == "decrease" else []
+        return make_graph(frame, filters)
 
 
 def shape_of(frame: VideoFrame) -> tuple[int, int, str]:
     """What a filter graph is made for."""
     return frame.width, frame.height, frame.format.name
-
-
-def finish(graph: Graph) -> Iterator[VideoFrame]:
-    """The frames that are still in a graph."""
-    graph.push(None)
-    yield from pull_all(graph)
 
 
 def write_cube(path: Path, colours: Colours) -> None:

@@ -1,19 +1,17 @@
 """Videos from frames: MP4, MOV, WebM, GIF or a folder of PNG, with sound; whole or not at all."""
 
-import secrets
-import shutil
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from fractions import Fraction
 from itertools import chain
 from math import floor
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any
 
 import av
 import numpy as np
-from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from av.filter import Graph
 from av.packet import Packet
@@ -22,12 +20,13 @@ from av.video.stream import VideoStream
 
 from animask.errors import AnimaskError, InputError
 from animask.files import REPLACE, check_file, replacing
-from animask.images import MAX_PIXELS, write_image
-from animask.probing import choose_stream, decode, make_graph, open_video, pull_all, start_of
+from animask.images import write_image
+from animask.probing import choose_stream, decode, make_graph, open_video, push, start_of
 
 SUFFIXES = (".mp4", ".mov", ".m4v", ".webm", ".gif")
 EVEN_SUFFIXES = (".mp4", ".mov", ".m4v")  # H.264 with halved colour planes
 GIF_MAX_FPS = 50  # viewers slow down what is shown for less than 2 hundredths of a second
+GIF_TICK = Fraction(1, 100)
 PALETTE_BYTES = 64 << 20  # of first frames of a GIF, from which its palette is made
 YUV = {"out_color_matrix": "bt709", "out_range": "tv", "flags": "bicubic+accurate_rnd+full_chroma_int"}
 BT709 = 1  # ITU-T H.273: primaries, curve and matrix
@@ -36,9 +35,8 @@ SOUND = [
     ("aresample", {"osr": str(SOUND_RATE), "async": "1", "first_pts": "0"}),
     ("aformat", {"channel_layouts": "stereo"}),
 ]
-GIF_TICK = Fraction(1, 100)
 
-Write = Callable[[np.ndarray], None]
+Put = Callable[[np.ndarray, int], None]  # a frame and its number
 
 
 class VideoWriter:
@@ -61,15 +59,14 @@ class VideoWriter:
         crf: int = 17,
         overwrite: bool = True,
     ) -> None:
-        self.path, self.fps, self.size, self.frames = Path(path), Fraction(fps), size, 0
-        check_target(self.path, self.fps, size)
-        kind = self.path.suffix.lower()
+        self.path, self.size, self.frames, kind = Path(path), size, 0, Path(path).suffix.lower()
+        check_target(self.path, size)
         if not kind or self.path.is_dir():
-            self.target: AbstractContextManager[Write] = write_folder(self.path, overwrite)
+            self.target: AbstractContextManager[Put] = write_folder(self.path, overwrite)
         elif kind == ".gif":
-            self.target = write_gif(self.path, self.fps, overwrite)
+            self.target = write_gif(self.path, fps, size, overwrite)
         else:
-            self.target = write_video(self.path, self.fps, size, audio, Fraction(audio_start), crf, overwrite)
+            self.target = write_video(self.path, fps, size, audio, Fraction(audio_start), crf, overwrite)
 
     def __enter__(self) -> "VideoWriter":
         self.put = self.target.__enter__()
@@ -80,7 +77,7 @@ class VideoWriter:
         expected = (self.size[1], self.size[0], 3)
         if frame.shape != expected or frame.dtype != np.uint8:
             raise ValueError(f"a frame must be uint8 {expected}, not {frame.dtype} {frame.shape}")
-        self.put(np.ascontiguousarray(frame))
+        self.put(np.ascontiguousarray(frame), self.frames)
         self.frames += 1
 
     def __exit__(
@@ -93,51 +90,40 @@ class VideoWriter:
         self.target.__exit__(kind, error, trace)
 
 
-def check_target(path: Path, fps: Fraction, size: tuple[int, int]) -> None:
-    """Raise InputError where no video of this size and rate can be written to `path`."""
+def check_target(path: Path, size: tuple[int, int]) -> None:
+    """Raise InputError where no video of this size can be written to `path`."""
     suffix, (width, height) = path.suffix.lower(), size
     if suffix and suffix not in SUFFIXES and not path.is_dir():
         known = f"Use one of {' '.join(SUFFIXES)}, or no suffix for a folder of PNG."
         raise InputError(f"{path} has no suffix of a video.", known)
-    if path.exists() and (path.is_dir() if suffix in SUFFIXES else not path.is_dir()):
+    if path.exists() and path.is_dir() == (suffix in SUFFIXES):
         raise InputError(f"{path} is {'a folder' if path.is_dir() else 'a file'}.", "Choose another name.")
-    if fps <= 0:
-        raise InputError(f"A frame rate must be above 0, not {fps}.")
-    if width < 1 or height < 1 or (suffix in EVEN_SUFFIXES and (width % 2 or height % 2)):
-        raise InputError(f"{path} needs an even width and height, not {width}×{height}.", "Use .webm, .gif or PNG.")
     if not path.parent.is_dir():
         raise InputError(f"The folder {path.parent} does not exist.", "Make it first.")
+    if width < 1 or height < 1 or (suffix in EVEN_SUFFIXES and (width % 2 or height % 2)):
+        raise InputError(f"{path} needs an even width and height, not {width}×{height}.", "Use .webm, .gif or PNG.")
 
 
 @contextmanager
-def write_folder(path: Path, overwrite: bool) -> Iterator[Write]:
-    """Frames as 000000.png, 000001.png ... in a hidden folder that takes the place of `path` when all is well.
+def write_folder(path: Path, overwrite: bool) -> Iterator[Put]:
+    """Frames as 000000.png, 000001.png ... in a hidden folder, from which they are moved to `path` when all is well.
 
     Of a folder that is there already, frames of that name are replaced and later ones removed; other files stay.
     """
-    temporary = path.with_name(f".{path.name[:50]}-{secrets.token_hex(6)}")
     try:
-        temporary.mkdir()
-        count = 0
-
-        def put(frame: np.ndarray) -> None:
-            nonlocal count
-            write_image(temporary / f"{count:06}.png", frame)
-            count += 1
-
-        yield put
-        if path.is_dir() and any(path.iterdir()) and not overwrite:
-            raise InputError(f"{path} exists already.", REPLACE)
-        path.mkdir(exist_ok=True)
-        for frame in temporary.iterdir():
-            frame.replace(path / frame.name)
-        for frame in path.glob("[0-9]" * 6 + "*.png"):
-            if frame.stem.isdigit() and int(frame.stem) >= count:
-                frame.unlink()
+        with TemporaryDirectory(prefix=f".{path.name[:50]}-", dir=path.parent, ignore_cleanup_errors=True) as folder:
+            yield lambda frame, number: write_image(Path(folder, f"{number:06}.png"), frame)
+            if path.is_dir() and any(path.iterdir()) and not overwrite:
+                raise InputError(f"{path} exists already.", REPLACE)
+            path.mkdir(exist_ok=True)
+            new = {frame.name: frame for frame in Path(folder).iterdir()}
+            for name, frame in new.items():
+                frame.replace(path / name)
+            for frame in path.glob("[0-9]" * 6 + "*.png"):
+                if frame.stem.isdigit() and frame.name not in new:
+                    frame.unlink()
     except OSError as error:
         raise AnimaskError(f"{path} could not be written: {error.strerror}.") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextmanager
@@ -156,23 +142,21 @@ def output(path: Path, overwrite: bool, options: dict[str, str]) -> Iterator[Out
 @contextmanager
 def write_video(
     path: Path, fps: Fraction, size: tuple[int, int], audio: Path | None, start: Fraction, crf: int, overwrite: bool
-) -> Iterator[Write]:
+) -> Iterator[Put]:
     """H.264 or VP9, with the sound woven in as the frames come."""
     options = {} if path.suffix.lower() == ".webm" else {"movflags": "+faststart"}
     with output(path, overwrite, options) as container, closing(read_sound(audio, start, container)) as sound:
-        stream, count = add_pictures(container, fps, size, crf), 0
+        stream, heard = add_pictures(container, fps, size, crf), next(sound, None)
         graph: Graph | None = None
-        heard = next(sound, None)
 
-        def put(image: np.ndarray) -> None:
-            nonlocal graph, heard, count
+        def put(image: np.ndarray, number: int) -> None:
+            nonlocal graph, heard
             frame = VideoFrame.from_ndarray(image, "rgb24")
-            frame.pts, frame.time_base, frame.duration = count, 1 / fps, 1
+            frame.pts, frame.time_base, frame.duration = number, 1 / fps, 1
             graph = graph or make_graph(frame, [("scale", YUV), ("format", {"pix_fmts": "yuv420p"})])
-            graph.push(frame)
-            container.mux(stream.encode(graph.vpull()))
-            count += 1
-            while heard and heard[0] < count / fps:
+            for converted in push(graph, frame):
+                container.mux(stream.encode(converted))
+            while heard and heard[0] < (number + 1) / fps:
                 container.mux(heard[1])
                 heard = next(sound, None)
 
@@ -204,62 +188,50 @@ def read_sound(
     if path is None or path.is_dir():
         return
     check_file(path)
-    with open_video(path, MAX_PIXELS) as source:
+    with open_video(path) as source:
         stream, zero = choose_stream(source.streams.audio), start_of(source) + start
-        if isinstance(stream, AudioStream):
-            if start > 1:
-                source.seek(floor((zero - 1) * av.time_base))
-            yield from encode_sound(decode(source, stream), zero, container)
-
-
-def encode_sound(
-    frames: Iterator[Any], zero: Fraction, container: OutputContainer
-) -> Generator[tuple[Fraction, Packet], None, None]:
-    """Packets of frames of sound, from the second `zero` on."""
-    codec, rate = ("libopus", 128_000) if container.format.name == "webm" else ("aac", 192_000)
-    encoder: Any = container.add_stream(codec, SOUND_RATE, bit_rate=rate)
-    graph: Graph | None = None
-    for frame in chain(frames, [None]):
-        if frame:
-            frame.pts -= round(zero / frame.time_base)
-            graph = graph or make_graph(frame, SOUND)
-        if graph:
-            graph.push(frame)
-            for part in pull_all(graph):
+        if not stream:
+            return
+        if start > 1:
+            source.seek(floor((zero - 1) * av.time_base))
+        codec, rate = ("libopus", 128_000) if container.format.name == "webm" else ("aac", 192_000)
+        encoder: Any = container.add_stream(codec, SOUND_RATE, bit_rate=rate)
+        graph: Graph | None = None
+        for frame in chain(decode(source, stream), [None]):
+            if frame:
+                frame.pts -= round(zero / frame.time_base)
+                graph = graph or make_graph(frame, SOUND)
+            for part in chain(push(graph, frame), [] if frame else [None]):
                 for packet in encoder.encode(part):
                     yield packet.pts * packet.time_base, packet
-    for packet in encoder.encode(None):
-        yield packet.pts * packet.time_base, packet
 
 
 @contextmanager
-def write_gif(path: Path, fps: Fraction, overwrite: bool) -> Iterator[Write]:
+def write_gif(path: Path, fps: Fraction, size: tuple[int, int], overwrite: bool) -> Iterator[Put]:
     """A GIF that repeats for ever, with one palette, of its first frames (as a rule, of all of them)."""
-    rate, count, last = min(fps, Fraction(GIF_MAX_FPS)), 0, -1
+    rate = min(fps, Fraction(GIF_MAX_FPS))
     waiting: list[VideoFrame] = []
     drawing: Graph | None = None
     with output(path, overwrite, {"loop": "0"}) as container:
         stream = container.add_stream("gif", rate, pix_fmt="pal8", time_base=GIF_TICK)
+        stream.width, stream.height = size
 
         def draw() -> None:
             nonlocal drawing
             drawing = drawing or make_drawing(waiting)
             for frame in waiting:
                 drawing.push(frame, 0)
-                for drawn in pull_all(drawing):
-                    container.mux(stream.encode(drawn))
+                container.mux(stream.encode(drawing.vpull()))
             waiting.clear()
 
-        def put(image: np.ndarray) -> None:
-            nonlocal count, last
-            place, count = floor(count * rate / fps + Fraction(1, 2)), count + 1
-            if place == last:
+        def put(image: np.ndarray, number: int) -> None:
+            place = number * rate // fps
+            if place == (number - 1) * rate // fps:
                 return
-            last, frame = place, VideoFrame.from_ndarray(image, "rgb24")
+            frame = VideoFrame.from_ndarray(image, "rgb24")
             frame.pts, frame.time_base = round(place / rate / GIF_TICK), GIF_TICK
             frame.duration = round(1 / rate / GIF_TICK)
             waiting.append(frame)
-            stream.width, stream.height = frame.width, frame.height
             if drawing or len(waiting) * image.nbytes > PALETTE_BYTES:
                 draw()
 
@@ -270,22 +242,17 @@ def write_gif(path: Path, fps: Fraction, overwrite: bool) -> Iterator[Write]:
 
 def make_drawing(frames: list[VideoFrame]) -> Graph:
     """A filter graph that draws frames with the palette of these."""
-    counting = make_graph(frames[0], [("palettegen", {"stats_mode": "full"})])
-    for frame in frames:
+    counting = make_graph(frames[0], [("palettegen", {})])
+    for frame in [*frames, None]:
         counting.push(frame)
-    counting.push(None)
-    (palette,) = pull_all(counting)
-    graph = Graph()
-    pictures, colours = (
-        graph.add_buffer(width=one.width, height=one.height, format=one.format, time_base=GIF_TICK)
-        for one in (frames[0], palette)
-    )
-    draw, sink = graph.add("paletteuse", dither="sierra2_4a", diff_mode="rectangle"), graph.add("buffersink")
-    pictures.link_to(draw, 0, 0)
-    colours.link_to(draw, 0, 1)
-    draw.link_to(sink)
+    palette, graph = counting.vpull(), Graph()
+    draw = graph.add("paletteuse", diff_mode="rectangle")
+    for pad, one in enumerate((frames[0], palette)):
+        source = graph.add_buffer(width=one.width, height=one.height, format=one.format, time_base=GIF_TICK)
+        source.link_to(draw, 0, pad)
+    draw.link_to(graph.add("buffersink"))
     graph.configure()
     palette.pts = 0
-    colours.push(palette)
-    colours.push(None)
+    source.push(palette)
+    source.push(None)
     return graph

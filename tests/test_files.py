@@ -18,22 +18,13 @@ def test_reads_up_to_the_limit(tmp_path: Path) -> None:
         read_bytes(path, 4)
 
 
-@pytest.mark.parametrize("kind", ["missing", "empty", "folder", "pipe", "device", "nul"])
-def test_what_is_no_regular_file_is_refused(kind: str, tmp_path: Path) -> None:
-    path = tmp_path / ("a\0b" if kind == "nul" else "file")
-    if kind == "empty":
-        path.touch()
-    if kind == "folder":
-        path.mkdir()
-    if kind == "pipe":
-        os.mkfifo(path)
-    if kind == "device":
-        path = Path("/dev/zero")
-    with pytest.raises(InputError):
-        read_bytes(path, 100)
-
-
-def test_an_address_is_told_to_be_downloaded() -> None:
+def test_what_is_no_regular_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    (tmp_path / "link").symlink_to("link")
+    os.mkfifo(tmp_path / "pipe")
+    for path in (*tmp_path.iterdir(), tmp_path, tmp_path / "missing", tmp_path / "a\0b", Path("/dev/zero")):
+        with pytest.raises(InputError):
+            read_bytes(path, 100)
     with pytest.raises(InputError) as caught:
         read_bytes(Path("https://example.org/a.png"), 100)
     assert "Download" in caught.value.hint
@@ -46,12 +37,11 @@ def test_texts(tmp_path: Path) -> None:
     path.write_bytes(b"a\xff")
     with pytest.raises(InputError):
         read_text(path)
-    assert read_text(path, errors="replace") == "a\ufffd"
 
 
 def test_frame_rates() -> None:
     assert [read_fps(text) for text in ("25", "12.5", "30000/1001")] == [25, Fraction(25, 2), Fraction(30000, 1001)]
-    for text in ("", "a", "1/0", "1e9", "nan", "0", "-5", "2000"):
+    for text in ("", "a", "1/0", "1e9", "1e999999999", "nan", "0", "-5", "2000"):
         with pytest.raises(InputError):
             read_fps(text)
 

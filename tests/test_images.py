@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from imageio_ffmpeg import get_ffmpeg_exe
 from PIL import Image, ImageCms
-from pillow_heif import from_bytes, options
+from pillow_heif import from_bytes
 
 from animask.errors import InputError
 from animask.images import (
@@ -48,7 +48,6 @@ TURNS: list[Callable[[np.ndarray], np.ndarray]] = [  # what a camera stores for 
 RGB = np.full((48, 64, 3), 128, np.uint8)  # red, green, blue and grey
 RGB[:24, :32], RGB[:24, 32:], RGB[24:, :32] = (220, 30, 40), (20, 200, 60), (40, 50, 210)
 PICTURE = Image.fromarray(RGB)
-LARGE = RGB.repeat(16, axis=0).repeat(16, axis=1)
 GREY = np.asarray(PICTURE.convert("L").convert("RGB"))
 
 
@@ -68,18 +67,9 @@ def deep_heif() -> bytes:
     return buffer.getvalue()
 
 
-def tiled_heif() -> bytes:
-    """As phones make them; pillow-heif before 1.8 writes one tile."""
-    is_able, options.GRID_TILE_SIZE = hasattr(options, "GRID_TILE_SIZE"), 256
-    data = encode(Image.fromarray(LARGE), "HEIF")
-    options.GRID_TILE_SIZE = 0
-    assert b"grid" in data or not is_able
-    return data
-
-
-def deep_avif(bits: int) -> bytes:
+def deep_avif() -> bytes:
     command = [get_ffmpeg_exe(), "-loglevel", "error", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", "64x48", "-i", "-"]
-    command += ["-pix_fmt", f"yuv444p{bits}le", "-c:v", "libaom-av1", "-crf", "4", "-still-picture", "1"]
+    command += ["-pix_fmt", "yuv444p10le", "-c:v", "libaom-av1", "-crf", "4", "-still-picture", "1"]
     with TemporaryDirectory() as folder:
         subprocess.run([*command, f"{folder}/a.avif"], input=RGB.tobytes(), check=True)
         return Path(folder, "a.avif").read_bytes()
@@ -95,20 +85,14 @@ def colour_profile() -> bytes:
 
 KINDS: dict[str, tuple[Callable[[], bytes], np.ndarray]] = {
     "1 bit": (lambda: encode(PICTURE.convert("1", dither=0), "PNG"), np.where(GREY < 128, 0, 255)),
-    "fax": (lambda: encode(PICTURE.convert("1", dither=0), "TIFF", compression="group4"), np.where(GREY < 128, 0, 255)),
-    "grey": (lambda: encode(PICTURE.convert("L"), "PNG"), GREY),
     "grey, alpha": (lambda: encode(PICTURE.convert("LA"), "PNG"), GREY),
     "palette": (lambda: encode(PICTURE.convert("P", palette=Image.Palette.ADAPTIVE), "PNG"), RGB),
     "CMYK JPEG": (lambda: encode(PICTURE.convert("CMYK"), "JPEG"), RGB),
-    "CMYK TIFF": (lambda: encode(PICTURE.convert("CMYK"), "TIFF"), RGB),
     "16 bits grey": (lambda: encode(Image.fromarray(GREY[..., 0].astype(np.uint16) * 257), "PNG"), GREY),
     "16 bits, other order": (lambda: encode(Image.fromarray(GREY[..., 0].astype(">u2") * 257), "TIFF"), GREY),
     "16 bits PNG": (lambda: opencv(".png", RGB.astype(np.uint16) * 257), RGB),
-    "16 bits TIFF": (lambda: opencv(".tiff", RGB.astype(np.uint16) * 257), RGB),
     "deep HEIC": (deep_heif, RGB),
-    "HEIC of tiles": (tiled_heif, LARGE),
-    "10 bits AVIF": (lambda: deep_avif(10), RGB),
-    "12 bits AVIF": (lambda: deep_avif(12), RGB),
+    "10 bits AVIF": (deep_avif, RGB),
     "float grey": (lambda: encode(Image.fromarray(GREY[..., 0].astype(np.float32) / 255), "TIFF"), GREY),
     "float to 255": (lambda: encode(PICTURE.convert("L").convert("F"), "TIFF"), GREY),
     "float RGB": (lambda: opencv(".tiff", RGB.astype(np.float32) / 255), RGB),
@@ -143,18 +127,14 @@ def test_pictures_are_upright(kind: str, orientation: int, tmp_path: Path) -> No
     assert np.abs(read_image(path).astype(int) - RGB).max() <= 3
 
 
-@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF", "AVIF", "HEIF", "GIF", "palette", "key"])
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF", "AVIF", "HEIF", "GIF", "key"])
 def test_transparency_lies_on_the_background(kind: str, tmp_path: Path) -> None:
+    """By an alpha channel, an entry of a palette (GIF), or a colour that means transparent."""
     rgba, expected = np.dstack([RGB, np.full((48, 64), 255, np.uint8)]), RGB.copy()
     rgba[:24, :32, 3], expected[:24, :32] = 0, (1, 2, 3)
+    by_key = encode(PICTURE, "PNG", transparency=(220, 30, 40))
     path = tmp_path / "clear"
-    if kind == "key":
-        path.write_bytes(encode(PICTURE, "PNG", transparency=(220, 30, 40)))
-    elif kind == "palette":
-        paletted = PICTURE.convert("P", palette=Image.Palette.ADAPTIVE)
-        path.write_bytes(encode(paletted, "PNG", transparency=paletted.getpixel((0, 0))))
-    else:
-        path.write_bytes(encode(Image.fromarray(rgba), kind))
+    path.write_bytes(by_key if kind == "key" else encode(Image.fromarray(rgba), kind))
     assert np.abs(read_image(path, background=(1, 2, 3)).astype(int) - expected).max() <= 3
 
 
@@ -163,27 +143,21 @@ def test_half_transparency() -> None:
     assert composite(rgba, (0, 0, 255)).tolist() == [[[200, 100, 0], [0, 0, 255], [100, 50, 127]]]  # 128/255, 127/255
 
 
-# Milliseconds that are written, and that are read.
-DELAYS = {"GIF": ([100, 50, 10], [100, 50, 100]), "AVIF": ([33, 33, 4], [33, 33, 4])}
-DELAYS |= {"WEBP": DELAYS["GIF"], "PNG": DELAYS["GIF"]}
-
-
-@pytest.mark.parametrize("kind", DELAYS)
-def test_animations(kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kind", "last"), [("GIF", 100), ("AVIF", 4), ("WEBP", 100), ("PNG", 100)])
+def test_animations(kind: str, last: int, tmp_path: Path) -> None:
+    """Browsers show what lasts 10 ms or less for 100 ms; times of AVIF are rounded, but do not drift."""
     frames = [Image.fromarray(np.roll(RGB, 16 * number, axis=1)) for number in range(3)]
+    first, others = 33 if kind == "AVIF" else 100, frames[1:]
     path = tmp_path / "moves"
-    path.write_bytes(encode(frames[0], kind, save_all=True, append_images=frames[1:], duration=DELAYS[kind][0]))
+    delays = [first, first, 4 if kind == "AVIF" else 10]
+    path.write_bytes(encode(frames[0], kind, save_all=True, append_images=others, duration=delays))
     shown = list(read_animation(path))
-    assert [1000 * delay for _, delay in shown] == DELAYS[kind][1]
-    for (frame, _), expected in zip(shown, frames, strict=True):
+    assert [1000 * end for *_, end in shown] == [first, 2 * first, 2 * first + last]
+    for (frame, _, _), expected in zip(shown, frames, strict=True):
         assert np.abs(frame.astype(int) - np.asarray(expected)).max() <= 3
     assert is_animated(path) and np.array_equal(read_image(path), shown[0][0])
-    with pytest.raises(InputError, match="limit"):
-        list(read_animation(path, max_pixels=100))
     path.write_bytes(encode(frames[0], kind))
     assert is_animated(path) is False
-    path.write_bytes(b"no picture")
-    assert is_animated(path) is None
 
 
 @pytest.mark.parametrize("kind", EXACT)
@@ -193,8 +167,6 @@ def test_damage_is_refused_and_never_half_shown(kind: str, tmp_path: Path) -> No
     path = tmp_path / "bad"
     path.write_bytes(data)
     assert read_image(path).shape == (64, 64, 3)
-    with pytest.raises(InputError, match="limit of 4095"):
-        read_image(path, max_pixels=4095)
     damaged = [data[: len(data) * tenth // 10] for tenth in range(10)]
     if kind in ("JPEG", "WEBP", "AVIF", "HEIF"):
         damaged.append(data[: len(data) // 2].ljust(len(data), b"\0"))
@@ -204,9 +176,7 @@ def test_damage_is_refused_and_never_half_shown(kind: str, tmp_path: Path) -> No
             read_image(path)
 
 
-@pytest.mark.parametrize(
-    ("data", "hint"), [(b"\0\0\0\x20ftypisom", "video"), (b"\x1a\x45\xdf\xa3", "video"), (b"hello", "Save")]
-)
+@pytest.mark.parametrize(("data", "hint"), [(b"\0\0\0\x20ftypisom", "video"), (b"hello", "Save")])
 def test_what_is_no_picture_has_a_hint(data: bytes, hint: str, tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(data + bytes(100))
     with pytest.raises(InputError, match=r"x\.png") as caught:
@@ -238,7 +208,7 @@ def test_any_wrong_byte_gives_a_picture_or_a_sentence(
     path = tmp_path_factory.getbasetemp() / f"flipped-{os.getpid()}"
     path.write_bytes(data)
     try:
-        assert read_image(path, max_pixels=1_000_000).ndim == 3
+        assert read_image(path).ndim == 3
     except InputError as error:
         assert "flipped" in error.message
 

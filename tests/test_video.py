@@ -5,13 +5,11 @@ import os
 import socket
 import struct
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from imageio_ffmpeg import get_ffmpeg_exe
@@ -80,13 +78,11 @@ def clip(beep: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 # time
 
 
-@pytest.mark.parametrize(
-    "fps", [NTSC, Fraction(24000, 1001), Fraction(25), Fraction(25, 2), Fraction(240), Fraction(1)]
-)
+@pytest.mark.parametrize("fps", [NTSC, Fraction(24000, 1001), Fraction(25), Fraction(25, 2), Fraction(240)])
 @pytest.mark.parametrize("suffix", [".mp4", ".webm"])
 def test_frame_rates_come_back_exactly(tmp_path: Path, suffix: str, fps: Fraction) -> None:
     info = probe(make_counting(tmp_path / f"x{suffix}", 12, fps))
-    assert (info.fps, info.frames, info.is_variable) == (fps, 12, False)
+    assert (info.fps, info.frames) == (fps, 12)
     assert info.duration == pytest.approx(12 / fps, abs=0.002)
     assert numbers(read_frames(info)) == list(range(12))
 
@@ -101,8 +97,6 @@ def test_parts_and_rates_lie_on_one_grid(clip: Path) -> None:
     for start, end in ((3.0, None), (0.3, 0.2), (-1.0, None)):
         with pytest.raises(InputError):
             frame_range(info, NTSC, start, end)
-    with pytest.raises(InputError):
-        read_frames(info, first=20)
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".ts"])
@@ -117,7 +111,7 @@ def test_variable_frame_rate_is_resampled_by_time(tmp_path: Path) -> None:
     constant, path = make_counting(tmp_path / "constant.mp4", 60, Fraction(30)), tmp_path / "variable.mp4"
     ffmpeg("-i", constant, "-vf", "select='not(mod(n,3))+gt(n,30)'", "-fps_mode", "vfr", "-crf", 4, path)
     info = probe(path)
-    assert (info.fps, info.frames, info.is_variable) == (30, 60, True)
+    assert (info.fps, info.frames) == (30, 60)
     assert numbers(read_frames(path)) == [k if k > 30 else k - k % 3 for k in range(60)]
 
 
@@ -126,8 +120,7 @@ def test_trembling_time_stamps(tmp_path: Path) -> None:
     tremble = "settb=1/90000,setpts='PTS+0.012*random(1)/TB'"
     timing = ["-fps_mode", "vfr", "-enc_time_base", "1:90000", "-video_track_timescale", 90000]
     ffmpeg("-f", "lavfi", "-i", "testsrc=s=64x64:r=25:d=2", "-vf", tremble, *timing, *H264, path)
-    info = probe(path)
-    assert (info.fps, info.is_variable) == (25, True)
+    assert probe(path).fps == 25
     assert abs(len(list(read_frames(path))) - 50) <= 1
 
 
@@ -175,22 +168,12 @@ def test_rotation_turns_the_picture(tmp_path: Path, turn: int, mirrored: bool) -
     assert np.abs(frame.astype(int) - shown).mean() < 10  # sharp colours are halved in another way
 
 
-def test_circle_stays_a_circle(tmp_path: Path) -> None:
-    image = np.zeros((240, 256, 3), np.uint8)
-    cv2.ellipse(image, (128, 120), (96, 90), 0, 0, 360, (255, 255, 255), -1)  # a circle where pixels are 15:16
-    write_image(tmp_path / "stored.png", image)
-    ffmpeg("-i", tmp_path / "stored.png", "-vf", "setsar=15/16", *H264, tmp_path / "sar.mp4")
-    disc = next(read_frames(tmp_path / "sar.mp4", size=128))[..., 0] > 127
-    rows, columns = np.flatnonzero(disc.any(1)), np.flatnonzero(disc.any(0))
-    assert disc.shape == (128, 128)
-    assert abs(np.ptp(rows) - np.ptp(columns)) <= 1
-
-
 def test_crop_equals_cropping_the_frames(tmp_path: Path) -> None:
     ffmpeg(*TEST, *H264, tmp_path / "x.mp4")
-    box = (-8, 10, 60)
-    pairs = zip(read_frames(tmp_path / "x.mp4"), read_frames(tmp_path / "x.mp4", crop=box, size=32), strict=True)
-    assert all(np.array_equal(crop_resize(whole, box, 32), cropped) for whole, cropped in pairs)
+    box, centre = (-8, 10, 60), (16, 0, 64)
+    whole = next(read_frames(tmp_path / "x.mp4"))
+    assert np.array_equal(next(read_frames(tmp_path / "x.mp4", crop=box, size=32)), crop_resize(whole, box, 32))
+    assert np.array_equal(next(read_frames(tmp_path / "x.mp4", size=32)), crop_resize(whole, centre, 32))
 
 
 def test_changing_resolution_keeps_the_shape(tmp_path: Path) -> None:
@@ -202,13 +185,6 @@ def test_changing_resolution_keeps_the_shape(tmp_path: Path) -> None:
     assert {frame.shape for frame in frames} == {(64, 96, 3)}
     assert abs(len(frames) - 20) <= 1
     assert frames[-2][:, 5].max() == 0  # the upright part is not stretched over the width
-
-
-def moving_bar(path: Path, *options: object) -> Path:
-    """A white bar that moves 8 pixels from field to field, interlaced."""
-    fields = "color=black:s=128x64:r=50:d=0.4,format=gray,geq=lum='255*between(X-8*N,20,40)',format=yuv420p"
-    ffmpeg("-f", "lavfi", "-i", f"{fields},tinterlace=interleave_top,setfield=tff", *options, path)
-    return path
 
 
 def combing(frame: np.ndarray) -> float:
@@ -227,70 +203,66 @@ def combing(frame: np.ndarray) -> float:
     ],
 )
 def test_interlaced_frames_are_made_whole(tmp_path: Path, name: str, options: list[str]) -> None:
-    path = moving_bar(tmp_path / name, *options)
-    ffmpeg("-i", path, "-f", "rawvideo", "-pix_fmt", "rgb24", tmp_path / "raw")
-    raw = np.fromfile(tmp_path / "raw", np.uint8).reshape(-1, 64, 128, 3)
-    frames = list(read_frames(path))
-    before, after = (np.mean([combing(frame) for frame in part[2:8]]) for part in (raw, frames))
-    assert len(frames) == len(raw) == 10
-    assert after > 0.9 * before if "progressive" in name else after < 0.2 * before
+    """A white bar that moves 8 pixels from field to field."""
+    fields = "color=black:s=128x64:r=50:d=0.4,format=gray,geq=lum='255*between(X-8*N,20,40)',format=yuv420p"
+    ffmpeg("-f", "lavfi", "-i", f"{fields},tinterlace=interleave_top,setfield=tff", *options, tmp_path / name)
+    frames = list(read_frames(tmp_path / name))
+    assert len(frames) == 10
+    assert (np.mean([combing(frame) for frame in frames[2:8]]) > 20) == ("progressive" in name)
 
 
 # colours
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".m4v", ".webm", ".gif", ""])
-def test_colours_survive(tmp_path: Path, suffix: str) -> None:
+def test_colours_and_sizes_survive(tmp_path: Path, suffix: str) -> None:
+    """One frame; H.264 cannot have odd sizes."""
     colours = [(0, 0, 0), (255, 255, 255), (255, 0, 0), (0, 255, 0), (0, 0, 255), (128, 128, 128)]
     colours += [(200, 120, 90), (30, 60, 90)]
     image = np.repeat(np.repeat(np.array(colours, np.uint8).reshape(2, 4, 3), 32, 0), 32, 1)
-    with VideoWriter(tmp_path / f"out{suffix}", Fraction(10), (128, 64)) as writer:
-        for _ in range(5):
-            writer.write(image)
-    frame = list(read_frames(tmp_path / f"out{suffix}"))[3].astype(int)
-    assert np.abs(frame - image)[16::32, 16::32].max() <= 3
+    image = image if suffix in (".mp4", ".mov", ".m4v") else image[:-1, :-1]
+    with VideoWriter(tmp_path / f"out{suffix}", Fraction(10), (image.shape[1], image.shape[0])) as writer:
+        writer.write(image)
+    (frame,) = read_frames(tmp_path / f"out{suffix}")
+    assert np.abs(frame.astype(int) - image)[16::32, 16::32].max() <= 3
 
 
-def flat(path: Path, rgb: tuple[float, float, float], matrix: str, tags: str, *options: object) -> Path:
-    """Half a second of one colour (coded RGB in [0, 1]) as 10-bit H.264 with these tags only."""
-    write_image(path.with_suffix(".png"), np.full((64, 64, 3), np.round(np.array(rgb) * 255), np.uint8))
+def skin(path: Path, matrix: str, tags: str) -> Path:
+    """A fifth of a second of the colour of skin as 10-bit H.264 with these tags only."""
+    write_image(path.with_suffix(".png"), np.full((64, 64, 3), np.round(SKIN * 255), np.uint8))
     graph = f"scale=out_color_matrix={matrix}:out_range=tv,format=yuv420p10le,setparams={tags}"
-    ffmpeg("-loop", 1, "-t", 0.2, "-i", path.with_suffix(".png"), "-vf", graph, "-c:v", "libx264", *options, path)
+    ffmpeg("-loop", 1, "-t", 0.2, "-i", path.with_suffix(".png"), "-vf", graph, "-c:v", "libx264", path)
     return path
 
 
 UNKNOWN = "color_primaries=unknown:color_trc=unknown:colorspace=unknown"
-SKIN = (0.78, 0.59, 0.51)
+SKIN = np.array([0.78, 0.59, 0.51])
 
 
 @pytest.mark.parametrize(
     ("matrix", "tags", "colours"),
     [
-        ("bt709", "color_primaries=bt709:color_trc=bt709:colorspace=bt709", Colours()),
         ("bt601", "color_primaries=smpte170m:color_trc=smpte170m:colorspace=smpte170m", Colours()),
         ("bt601", UNKNOWN, Colours()),  # a small picture
         ("bt709", "color_primaries=bt709:color_trc=bt709:colorspace=unknown", Colours()),
-        ("bt2020", "color_primaries=bt2020:color_trc=smpte2084:colorspace=bt2020nc", Colours("", "bt2020", "pq")),
         ("bt2020", "color_primaries=unknown:color_trc=smpte2084:colorspace=unknown", Colours("", "bt2020", "pq")),
         ("bt2020", "color_primaries=unknown:color_trc=arib-std-b67:colorspace=unknown", Colours("", "bt2020", "hlg")),
-        ("bt2020", "color_primaries=bt2020:color_trc=bt2020-10:colorspace=bt2020nc", Colours("", "bt2020")),
         ("bt2020", "color_primaries=unknown:color_trc=unknown:colorspace=bt2020nc", Colours("", "bt2020")),
-        ("bt709", "color_primaries=smpte432:color_trc=bt709:colorspace=bt709", Colours("", "p3")),
         ("bt709", "color_primaries=smpte432:color_trc=bt709:colorspace=unknown", Colours("", "p3")),
     ],
 )
 def test_colours_follow_the_tags(tmp_path: Path, matrix: str, tags: str, colours: Colours) -> None:
     """What the tags leave out is what belongs to what they say; plain BT.709 and BT.601 stay as they are."""
-    frame = next(read_frames(flat(tmp_path / "x.mp4", SKIN, matrix, tags)))
-    wanted = np.array(SKIN) if colours == Colours() else to_bt709(np.array(SKIN), colours)
+    frame = next(read_frames(skin(tmp_path / "x.mp4", matrix, tags)))
+    wanted = SKIN if colours == Colours() else to_bt709(SKIN, colours)
     assert frame[32, 32] == pytest.approx(255 * wanted, abs=4)
 
 
 def test_tags_of_the_container_alone_count(tmp_path: Path) -> None:
-    path = flat(tmp_path / "x.mkv", SKIN, "bt2020", UNKNOWN)
+    path = skin(tmp_path / "x.mkv", "bt2020", UNKNOWN)
     ffmpeg("-i", path, "-c", "copy", "-color_trc", "smpte2084", tmp_path / "tagged.mkv")
     frame = next(read_frames(tmp_path / "tagged.mkv"))
-    assert frame[32, 32] == pytest.approx(255 * to_bt709(np.array(SKIN), Colours("", "bt2020", "pq")), abs=4)
+    assert frame[32, 32] == pytest.approx(255 * to_bt709(SKIN, Colours("", "bt2020", "pq")), abs=4)
 
 
 def test_conversions_of_colours_by_hand() -> None:
@@ -320,18 +292,9 @@ def test_animated_pictures_give_all_frames_and_their_delays(tmp_path: Path, suff
     assert numbers(read_frames(path)) == [0, 1, 2, 2, 3, 4, 5]
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".avif", ".heic", ".tif", ".bmp"])
-def test_stills_are_refused(tmp_path: Path, suffix: str) -> None:
-    path = tmp_path / f"x{suffix}"
-    Image.new("RGB", (64, 64)).save(path)
-    with pytest.raises(InputError, match="still") as caught:
-        probe(path)
-    assert "picture comes first" in caught.value.hint
-
-
 def test_gif_of_30_frames_a_second(tmp_path: Path) -> None:
     info = probe(make_counting(tmp_path / "x.gif", 30, Fraction(30)))
-    assert (info.fps, info.frames, info.is_variable) == (30, 30, False)
+    assert (info.fps, info.frames) == (30, 30)
     assert numbers(read_frames(info)) == list(range(30))
     fast = probe(make_counting(tmp_path / "fast.gif", 30, Fraction(60)))
     assert (fast.fps, fast.duration) == (50, pytest.approx(0.5, abs=0.02))
@@ -342,7 +305,7 @@ def test_folder_of_pictures(tmp_path: Path) -> None:
         write_image(tmp_path / f"view {k}.png", frame)
     (tmp_path / "notes.txt").write_text("not a picture")
     info = probe(tmp_path)
-    assert (info.fps, info.frames, info.is_folder, info.has_audio) == (25, 12, True, False)
+    assert (info.fps, info.frames, info.kind, info.has_audio) == (25, 12, "folder", False)
     assert numbers(read_frames(info)) == list(range(12))
     assert frame_range(info, Fraction(10), 0.3, 0.6) == (3, 6)
     assert numbers(read_frames(info, fps=Fraction(10), first=3, stop=6)) == [3, 4, 5]
@@ -352,23 +315,25 @@ def test_folder_of_pictures(tmp_path: Path) -> None:
         list(read_frames(tmp_path))
 
 
-@pytest.mark.parametrize("name", ["vp9.webm", "vp8.webm", "animation.gif", "qtrle.mov", "folder"])
-def test_transparent_frames_lie_on_the_background(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "pixels", "codec"),
+    [
+        ("vp9.webm", "yuva420p", "libvpx-vp9"),
+        ("vp8.webm", "yuva420p", "libvpx"),
+        ("x.mov", "argb", "qtrle"),
+        ("", "", ""),
+    ],
+)
+def test_transparent_frames_lie_on_the_background(tmp_path: Path, name: str, pixels: str, codec: str) -> None:
+    """Of videos, and of pictures in a folder."""
     rgba = np.zeros((64, 64, 4), np.uint8)
     rgba[..., 0] = 255  # red where nothing is to be seen
     rgba[16:48, 16:48] = (0, 0, 255, 255)
-    path, folder = tmp_path / name, tmp_path / "folder"
-    folder.mkdir()
     for k in range(3):
-        Image.fromarray(np.roll(rgba, 2 * k, 1)).save(folder / f"{k}.png")
-    codecs = {"vp9.webm": "libvpx-vp9", "vp8.webm": "libvpx", "qtrle.mov": "qtrle"}
-    if name in codecs:
-        pixels = "argb" if name == "qtrle.mov" else "yuva420p"
-        ffmpeg("-i", folder / "%d.png", "-pix_fmt", pixels, "-c:v", codecs[name], "-auto-alt-ref", 0, path)
-    elif name == "animation.gif":
-        views = [Image.open(view) for view in sorted(folder.iterdir())]
-        views[0].save(path, save_all=True, append_images=views[1:], duration=100, disposal=2)
-    frame = list(read_frames(path, background=(10, 200, 30)))[1]
+        Image.fromarray(np.roll(rgba, 2 * k, 1)).save(tmp_path / f"{k}.png")
+    if name:
+        ffmpeg("-i", tmp_path / "%d.png", "-pix_fmt", pixels, "-c:v", codec, "-auto-alt-ref", 0, tmp_path / name)
+    frame = list(read_frames(tmp_path / name, background=(10, 200, 30)))[1]
     assert frame[4, 4] == pytest.approx([10, 200, 30], abs=6)
     assert frame[32, 32] == pytest.approx([0, 0, 255], abs=6)
 
@@ -394,7 +359,7 @@ def test_the_default_streams_are_taken(clip: Path, tmp_path: Path) -> None:
 # what is refused
 
 
-def test_bad_inputs(clip: Path, tmp_path: Path) -> None:
+def test_bad_inputs(tmp_path: Path) -> None:
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "text.mp4").write_text("hello")
     (tmp_path / "random.webm").write_bytes(np.random.default_rng(0).bytes(4000))
@@ -406,8 +371,12 @@ def test_bad_inputs(clip: Path, tmp_path: Path) -> None:
     for path in (Path("/dev/zero"), *(tmp_path / name for name in names)):
         with pytest.raises(InputError):
             read_frames(path)  # at once, not at the first frame
+
+
+def test_large_frames_are_refused(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("animask.images.MAX_PIXELS", WIDTH * HEIGHT - 1)
     with pytest.raises(InputError, match="96×64"):
-        probe(clip, WIDTH * HEIGHT - 1)
+        probe(clip)
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".webm", ".gif"])
@@ -421,15 +390,11 @@ def test_cut_off_files_are_refused(tmp_path: Path, suffix: str) -> None:
 
 
 def test_flipped_bits_end_in_frames_or_a_sentence(clip: Path, tmp_path: Path) -> None:
-    data = clip.read_bytes()
-    for tenth in range(10):
-        at = len(data) * tenth // 10 + 11
-        path = tmp_path / "flipped.mp4"
+    data, path = clip.read_bytes(), tmp_path / "flipped.mp4"
+    for at in range(11, len(data), len(data) // 10):
         path.write_bytes(data[:at] + bytes([data[at] ^ 0x24]) + data[at + 1 :])
-        try:
+        with suppress(AnimaskError):
             assert {frame.shape for frame in read_frames(path)} == {(HEIGHT, WIDTH, 3)}
-        except AnimaskError as error:
-            assert error.message.endswith(".")
 
 
 def test_nothing_else_is_opened(clip: Path, tmp_path: Path) -> None:
@@ -438,16 +403,15 @@ def test_nothing_else_is_opened(clip: Path, tmp_path: Path) -> None:
     server.settimeout(0.2)
     address = f"http://127.0.0.1:{server.getsockname()[1]}/x.ts"
     (tmp_path / clip.name).write_bytes(clip.read_bytes())
-    for target, name in itertools.product((address, f"file:{clip}", clip.name), ("a.m3u8", "a.mp4", "a.ffconcat")):
-        path = tmp_path / name
-        if "concat" in name:
-            path.write_text(f"ffconcat version 1.0\nfile '{target}'\n")
-        else:
-            path.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{target}\n#EXT-X-ENDLIST\n")
-        with pytest.raises(InputError):
-            probe(path)
-        with pytest.raises(InputError):
-            make_counting(tmp_path / "o.mp4", sound=path)
+    for target in (address, f"file:{clip}", clip.name):
+        playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{target}\n#EXT-X-ENDLIST\n"
+        texts = {"a.m3u8": playlist, "a.mp4": playlist, "a.ffconcat": f"ffconcat version 1.0\nfile '{target}'\n"}
+        for name, text in texts.items():
+            (tmp_path / name).write_text(text)
+            with pytest.raises(InputError):
+                probe(tmp_path / name)
+            with pytest.raises(InputError):
+                make_counting(tmp_path / "o.mp4", sound=tmp_path / name)
     path = tmp_path / "reference.mov"  # QuickTime can name another file as the place of its samples
     ffmpeg(*TEST, "-c:v", "mjpeg", path)
     data = path.read_bytes()
@@ -483,13 +447,6 @@ def test_h264_is_tagged_and_starts_fast(clip: Path) -> None:
     assert 0 < data.index(b"moov") < data.index(b"mdat")
 
 
-@pytest.mark.parametrize("name", ["-i.mp4", "a b.mp4", "nl\n'q\".mp4", "http:x.mp4", "%d|顔😀.mp4", "é" * 120 + ".mp4"])
-def test_names(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert numbers(read_frames(make_counting(Path(name), 4))) == [0, 1, 2, 3]
-    assert [found.name for found in tmp_path.iterdir()] == [name]
-
-
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".webm"])
 @pytest.mark.parametrize("first", [0, 8])
 def test_sound_stays_in_time(clip: Path, tmp_path: Path, suffix: str, first: int) -> None:
@@ -522,17 +479,11 @@ def test_silent_sources_of_sound_are_fine(clip: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "fps", "size", "sound"),
-    [
-        ("x.avi", NTSC, (16, 16), None),
-        ("x.mp4", NTSC, (17, 16), None),
-        ("no/x.mp4", NTSC, (16, 16), None),
-        ("x.mp4", Fraction(0), (16, 16), None),
-        ("x.mp4", NTSC, (16, 16), "missing.wav"),
-    ],
+    ("name", "width", "sound"),
+    [("x.avi", 16, None), ("x.mp4", 17, None), ("no/x.mp4", 16, None), ("x.mp4", 16, "missing.wav")],
 )
-def test_writer_refuses(tmp_path: Path, name: str, fps: Fraction, size: tuple[int, int], sound: str | None) -> None:
-    with pytest.raises(InputError), VideoWriter(tmp_path / name, fps, size, sound and tmp_path / sound):
+def test_writer_refuses(tmp_path: Path, name: str, width: int, sound: str | None) -> None:
+    with pytest.raises(InputError), VideoWriter(tmp_path / name, NTSC, (width, 16), sound and tmp_path / sound):
         pass
     assert list(tmp_path.iterdir()) == []
 
@@ -544,14 +495,6 @@ def test_wrong_frames_and_no_frames_are_no_video(tmp_path: Path) -> None:
         with pytest.raises(AnimaskError, match="no frames"), VideoWriter(tmp_path / name, NTSC, (16, 16)):
             pass
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("suffix", [".webm", ".gif", ""])
-def test_odd_sizes_are_kept(tmp_path: Path, suffix: str) -> None:
-    path = tmp_path / f"odd{suffix}"
-    with VideoWriter(path, Fraction(10), (33, 21)) as writer:
-        writer.write(np.zeros((21, 33, 3), np.uint8))
-    assert (probe(path).width, probe(path).height, probe(path).frames) == (33, 21, 1)
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
@@ -573,38 +516,11 @@ def test_a_shorter_folder_replaces_a_longer_one(tmp_path: Path) -> None:
     (path / "notes.txt").touch()
     make_counting(path, 2)
     assert sorted(item.name for item in path.iterdir()) == ["000000.png", "000001.png", "notes.txt"]
-    for name in ("frames", "out.mp4"):
-        if name == "out.mp4":
-            make_counting(tmp_path / name, 2)
-        with (
-            pytest.raises(InputError, match="exists"),
-            VideoWriter(tmp_path / name, NTSC, (16, 16), overwrite=False) as writer,
-        ):
-            writer.write(np.zeros((16, 16, 3), np.uint8))
-    assert sorted(item.name for item in tmp_path.iterdir()) == ["frames", "out.mp4"]
 
 
-LIMITED = """
-import resource, sys
-from fractions import Fraction
-from pathlib import Path
-import numpy as np
-from animask.errors import AnimaskError
-from animask.video import VideoWriter
-resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
-rng = np.random.default_rng(0)
-for name in ("out.mp4", "out.webm", "out.gif", "frames"):
-    try:
-        with VideoWriter(Path(sys.argv[1]) / name, Fraction(25), (64, 64)) as writer:
-            for _ in range(200):
-                writer.write(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8))
-    except AnimaskError as error:
-        print(name, error.message)
-"""
-
-
-def test_a_full_disk_is_a_sentence(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", LIMITED, str(tmp_path)], capture_output=True, text=True, timeout=60)
-    assert done.stderr == ""
-    assert [line.split()[0] for line in done.stdout.splitlines()] == ["out.mp4", "out.webm", "out.gif", "frames"]
-    assert list(tmp_path.iterdir()) == []
+@pytest.mark.parametrize("name", ["frames", "out.mp4"])
+def test_what_is_there_is_replaced_only_on_demand(tmp_path: Path, name: str) -> None:
+    path = make_counting(tmp_path / name, 2)
+    with pytest.raises(InputError, match="exists"), VideoWriter(path, NTSC, (16, 16), overwrite=False) as writer:
+        writer.write(np.zeros((16, 16, 3), np.uint8))
+    assert list(tmp_path.iterdir()) == [path] and numbers(read_frames(path)) == [0, 1]
