@@ -138,7 +138,7 @@ def step(batch: Batch, seed: int = 0, **changes) -> Batch:
     [
         (STILL, True, "none", 1.0),
         (STILL, False, "none", 1.0),
-        (CLIP, True, "none", 0.7),
+        (CLIP, True, "none", 0.4),
         (TOON, True, "none", 0),
         (TOON, True, "mirror", 0.5),
     ],
