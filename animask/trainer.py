@@ -1,27 +1,33 @@
-"""One model in training: its step, its average, its learning rate, and how far it is."""
+"""One model in training: its step, its average, its learning rate, how far it is, and its checkpoint."""
 
 import copy
+import json
 import math
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from animask.config import TrainConfig
+from animask.config import TrainConfig, to_dict
+from animask.errors import InputError
 from animask.found import Found
 from animask.model import Animator
 from animask.pairs import Batch, shake
 from animask.ranks import Ranks
 from animask.taught import Taught
+from animask.weights import read_config, read_metadata, read_tensors, write_tensors
 
 R_START = 1  # epochs before r learns to refine masks that are found
 LEVEL, LEAST = 0.4, 0.02  # a cosine begins after this share of a run, and ends at this part of the rate
 LONGEST = 100.0  # gradient of a taught step
+CHECKPOINT = "checkpoint.safetensors"
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 SETTLING = 12  # batches that the statistics of the average are taken of
 
 
 @torch.no_grad()
-def average(ema: Animator, model: Animator, step: int, decay: float) -> None:
+def update_average(ema: Animator, model: Animator, step: int, decay: float) -> None:
     """Take the weights after step number `step` into their moving average; running statistics are copied.
 
     The decay starts low, (1 + n) / (10 + n), so that the random weights of the start fade.
@@ -84,7 +90,7 @@ class Trainer:
         self.optimizer.step()
         self.step += 1
         self.samples += len(batch.s) * self.ranks.world
-        average(self.ema, self.model, self.step, self.config.ema)
+        update_average(self.ema, self.model, self.step, self.config.ema)
         return {name: value.detach().float() for name, value in figures.items()}
 
     def judge(self, model: Animator, batch: Batch, seed: int) -> tuple[Tensor, dict[str, Tensor]]:
@@ -111,3 +117,57 @@ class Trainer:
         for number in range(SETTLING):
             self.judge(model, next(batches), self.chance() + number)
         model.eval()
+
+
+def save_checkpoint(trainer: Trainer, run: Path) -> None:
+    """Everything that a resumed run needs, written beside and renamed: a kill leaves the last one whole.
+
+    Random states are not among it: they follow from seed and position. Leaves the file as it is and raises
+    FloatingPointError if a weight is not finite, AnimaskError if the disk is full.
+    """
+    tensors = {f"model.{key}": value for key, value in trainer.model.state_dict().items()}
+    tensors |= {f"ema.{key}": value for key, value in trainer.ema.state_dict().items()}
+    for name, parameter in trainer.model.named_parameters():
+        for key, value in trainer.optimizer.state.get(parameter, {}).items():
+            tensors[f"optimizer.{key}.{name}"] = value
+    bad = [key for key, value in tensors.items() if not value.isfinite().all()]
+    if bad:
+        raise FloatingPointError(f"{bad[0]} is not finite")
+    tensors = {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in tensors.items()}
+    about = {"config": json.dumps(to_dict(trainer.model.config)), "step": str(trainer.step)}
+    about |= {"samples": str(trainer.samples), "seconds": str(trainer.seconds)}
+    write_tensors(tensors, run / CHECKPOINT, about)
+
+
+def load_checkpoint(trainer: Trainer, run: Path) -> None:
+    """Continue from the checkpoint of a run folder.
+
+    Raises InputError if there is none that can be read, or if it belongs to another model configuration.
+    """
+    path = run / CHECKPOINT
+    about = read_metadata(path)
+    saved, wanted = to_dict(read_config(path, about)), to_dict(trainer.model.config)
+    different = [f"{key} = {saved[key]!r}" for key in saved if saved[key] != wanted[key]]
+    if different:
+        words = f"{path} is of another model: {', '.join(different)}."
+        raise InputError(words, "Resume with the settings that the run began with.")
+    try:
+        restore(trainer, read_tensors(path))
+        trainer.step, trainer.samples = int(about["step"]), int(about["samples"])
+        trainer.seconds = float(about["seconds"])
+    except (KeyError, RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path} is damaged: {reason}.", "Start a new run with another --out.") from error
+
+
+def restore(trainer: Trainer, tensors: dict[str, Tensor]) -> None:
+    """Put saved tensors into the model, its average and the optimiser."""
+    for prefix, module in (("model.", trainer.model), ("ema.", trainer.ema)):
+        state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+        module.load_state_dict(state)
+    for name, parameter in trainer.model.named_parameters():
+        if f"optimizer.step.{name}" in tensors:
+            step, *moments = (tensors[f"optimizer.{key}.{name}"].to(parameter.device) for key in MOMENTS)
+            # as the optimiser makes them, with the parameter's order in memory
+            moments = [torch.empty_like(parameter).copy_(moment) for moment in moments]
+            trainer.optimizer.state[parameter] = dict(zip(MOMENTS, (step, *moments), strict=True))

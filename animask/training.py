@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from animask.checkpoints import CHECKPOINT, hold, load_checkpoint, save_checkpoint
 from animask.config import ModelConfig, TrainConfig, merge, read_toml, to_dict
 from animask.datasets import locate
 from animask.devices import pick_precision
@@ -30,7 +29,7 @@ from animask.pairs import Batch, Pairs, collate, has_clay, open_pairs
 from animask.progress import CONFIG, Case, Report, cut_log, describe, hold_out, preview, write_log, write_toml
 from animask.ranks import SIGNALS, Ranks, companions, handling
 from animask.taught import Taught
-from animask.trainer import Trainer
+from animask.trainer import CHECKPOINT, Trainer, load_checkpoint, save_checkpoint
 from animask.weights import WEIGHTS, fetch_vgg19, find_weights, load_model, save_model
 
 ENDINGS = {0: "finished", signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}  # the highest of all ranks counts
@@ -90,8 +89,7 @@ def take_part(ranks: Ranks, model_config: ModelConfig, config: TrainConfig, run:
         if ranks.device.type == "cpu":
             torch.set_num_threads(1)
         with ranks.in_turn():
-            if ranks.leads:
-                stack.enter_context(hold(run.out))
+            run.out.mkdir(parents=True, exist_ok=True)
             trainer, pairs, cases = set_up(model_config, config, run, ranks, report)
         signals = stack.enter_context(catch_signals())
         try:

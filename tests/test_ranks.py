@@ -13,13 +13,12 @@ from safetensors.torch import load_file, save_file
 from training_cases import TINY, finish, heard, make_batch, make_data, make_trainer, start, wait_for
 
 from animask import ranks
-from animask.checkpoints import CHECKPOINT
 from animask.cli import main
 from animask.devices import Choice
 from animask.errors import AnimaskError, InputError
 from animask.pairs import Batch
 from animask.ranks import MOST, Ranks, companions, count_ranks
-from animask.trainer import Trainer
+from animask.trainer import CHECKPOINT, Trainer
 from animask.weights import load_model, read_metadata
 
 WORLD = 2

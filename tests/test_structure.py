@@ -19,7 +19,7 @@ model fusion crops shots originals datasets pairs detectors preparation
 weights
 streaming exporting
 animation jobs cases benchmark results evaluation study \
-ranks found taught trainer progress checkpoints training
+ranks found taught trainer progress training
 cli.screen cli.animate cli.bench cli.eval cli.export cli.info cli.prepare cli.train cli __init__ __main__
 """
 TOONS = "identity pose geometry paint mouth beard eyes face hair scene rendering clay"  # a folder that imports no other
@@ -117,7 +117,7 @@ def test_sizes_are_numbers_of_the_configuration_only():
     model_code = (
         *("layers", "perturb", "networks", "model", "weights"),
         *("streaming", "crops", "animation", "training", "evaluation"),
-        *("moves", "found", "taught", "trainer", "progress", "ranks", "checkpoints"),
+        *("moves", "found", "taught", "trainer", "progress", "ranks"),
     )
     check(
         (path, node, node.value)

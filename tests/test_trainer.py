@@ -4,13 +4,15 @@ import copy
 
 import pytest
 import torch
-from training_cases import SIDE, make_batch, make_model, make_trainer
+from training_cases import SIDE, TINY, assert_same, make_batch, make_model, make_trainer
 
+from animask import config as configuration
 from animask import found, trainer
 from animask.config import TRAIN_PRESETS
+from animask.errors import InputError
 from animask.found import measure
 from animask.perturb import augment
-from animask.trainer import Trainer, average
+from animask.trainer import CHECKPOINT, Trainer, load_checkpoint, save_checkpoint, update_average
 
 BATCH = make_batch()
 
@@ -162,7 +164,7 @@ def test_average_of_two_steps_by_hand():
             for parameter in model.parameters():
                 parameter.add_(1)
             model.get_buffer(key).fill_(step)
-            average(ema, model, step, 0.999)
+            update_average(ema, model, step, 0.999)
     # decay 2/11, then 3/12: start + 9/11 · 1 = start + 0.818; then 0.25 · 0.818 + 0.75 · 2
     assert torch.allclose(weights(ema.m), start + 0.25 * 9 / 11 + 1.5, atol=1e-5)
     assert (ema.get_buffer(key) == 2).all(), "running statistics are copied"
@@ -178,3 +180,59 @@ def test_settled_statistics_are_those_of_the_batches(monkeypatch):
     assert torch.allclose(model.l.norm.running_mean, torch.stack(seen).mean(0), atol=1e-5)
     assert torch.equal(weights(model), before)
     assert (len(seen), model.training) == (3, False)
+
+
+# the checkpoint
+
+
+@pytest.fixture
+def trained() -> Trainer:
+    """Two steps done, with r not yet learning."""
+    learner = make_trainer(epochs=2, steps=6)
+    learner.learn(BATCH)
+    learner.learn(make_batch(seed=7))
+    learner.seconds = 1.5
+    return learner
+
+
+def test_a_resumed_trainer_goes_on_bit_for_bit(trained, tmp_path):
+    save_checkpoint(trained, tmp_path)
+    other = make_trainer(epochs=2, steps=6)
+    load_checkpoint(other, tmp_path)
+    assert (other.step, other.samples, other.seconds) == (2, 4, 1.5)
+    for learner, name in ((trained, "a"), (other, "b")):
+        for seed in (1, 2, 3):
+            learner.learn(make_batch(seed=seed))
+        (tmp_path / name).mkdir()
+        save_checkpoint(learner, tmp_path / name)
+    assert_same(tmp_path / "a" / CHECKPOINT, tmp_path / "b" / CHECKPOINT)
+
+
+def test_what_is_no_whole_checkpoint_is_refused_by_name(trained, tmp_path):
+    save_checkpoint(trained, tmp_path)
+    whole = (tmp_path / CHECKPOINT).read_bytes()
+    for damaged in (whole[:-1], b"", whole.replace(b'"samples":', b'"sampled":')):
+        (tmp_path / CHECKPOINT).write_bytes(damaged)
+        with pytest.raises(InputError, match=CHECKPOINT):
+            load_checkpoint(make_trainer(), tmp_path)
+    with pytest.raises(InputError, match=CHECKPOINT):
+        load_checkpoint(make_trainer(), tmp_path / "empty")
+
+
+def test_a_checkpoint_of_another_model_names_the_settings(trained, tmp_path):
+    save_checkpoint(trained, tmp_path)
+    other = make_trainer()
+    other.model.config = configuration.update(TINY, {"temperature": 0.5, "threshold": 0.25})
+    with pytest.raises(InputError, match=r"temperature = 1\.0, threshold = 'median'"):
+        load_checkpoint(other, tmp_path)
+
+
+def test_weights_that_are_not_finite_are_not_saved(trained, tmp_path):
+    save_checkpoint(trained, tmp_path)
+    before = (tmp_path / CHECKPOINT).read_bytes()
+    with torch.no_grad():
+        next(trained.model.h.parameters())[0] = torch.nan
+    with pytest.raises(FloatingPointError, match=r"model\.h"):
+        save_checkpoint(trained, tmp_path)
+    assert (tmp_path / CHECKPOINT).read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINT]

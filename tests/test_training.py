@@ -12,12 +12,11 @@ import torch
 from training_cases import TINY, assert_same, finish, heard, make_data, run_tiny, settings, start, state_of
 
 from animask import progress, training
-from animask.checkpoints import CHECKPOINT
 from animask.config import MODEL_PRESETS, TRAIN_PRESETS, update
 from animask.errors import AnimaskError, InputError
 from animask.images import read_image
 from animask.pairs import Batch
-from animask.trainer import Trainer
+from animask.trainer import CHECKPOINT, Trainer
 from animask.training import Run, catch_signals, complete, new_model, train
 from animask.weights import load_model, read_metadata
 
