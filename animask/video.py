@@ -30,7 +30,7 @@ from animask.probing import (
     read_turn,
     start_of,
 )
-from animask.writer import VideoWriter
+from animask.writer import write_video
 
 T = TypeVar("T")
 SEEK_MARGIN = 1  # seconds decoded before the start, so that the frame shown at the start is known
@@ -47,7 +47,7 @@ TO_BT709 = {
     "bt709": np.eye(3).tolist(),
 }
 
-__all__ = ["VideoInfo", "VideoWriter", "frame_range", "list_pictures", "probe", "read_frames"]
+__all__ = ["VideoInfo", "frame_range", "list_pictures", "probe", "read_frames", "write_video"]
 
 
 def read_frames(

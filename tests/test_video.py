@@ -18,7 +18,7 @@ from PIL import Image
 from animask.errors import AnimaskError, InputError
 from animask.images import crop_resize, write_image
 from animask.probing import Colours, list_pictures
-from animask.video import VideoWriter, frame_range, probe, read_frames, to_bt709
+from animask.video import frame_range, probe, read_frames, to_bt709, write_video
 
 NTSC = Fraction(30000, 1001)
 WIDTH, HEIGHT = 96, 64
@@ -43,9 +43,7 @@ def numbers(frames: Iterator[np.ndarray]) -> list[int]:
 
 
 def make_counting(path: Path, count: int = 20, fps: Fraction = NTSC, sound: Path | None = None) -> Path:
-    with VideoWriter(path, fps, (WIDTH, HEIGHT), audio=sound, crf=4) as writer:
-        for frame in counting_frames(count):
-            writer.write(frame)
+    write_video(path, counting_frames(count), fps, sound, crf=4)
     return path
 
 
@@ -221,8 +219,7 @@ def test_colours_and_sizes_survive(tmp_path: Path, suffix: str) -> None:
     colours += [(200, 120, 90), (30, 60, 90)]
     image = np.repeat(np.repeat(np.array(colours, np.uint8).reshape(2, 4, 3), 32, 0), 32, 1)
     image = image if suffix in (".mp4", ".mov", ".m4v") else image[:-1, :-1]
-    with VideoWriter(tmp_path / f"out{suffix}", Fraction(10), (image.shape[1], image.shape[0])) as writer:
-        writer.write(image)
+    write_video(tmp_path / f"out{suffix}", [image], Fraction(10))
     (frame,) = read_frames(tmp_path / f"out{suffix}")
     assert np.abs(frame.astype(int) - image)[16::32, 16::32].max() <= 3
 
@@ -451,9 +448,7 @@ def test_h264_is_tagged_and_starts_fast(clip: Path) -> None:
 @pytest.mark.parametrize("first", [0, 8])
 def test_sound_stays_in_time(clip: Path, tmp_path: Path, suffix: str, first: int) -> None:
     info, path, start = probe(clip), tmp_path / f"out{suffix}", float(first / NTSC)
-    with VideoWriter(path, info.fps, (WIDTH, HEIGHT), audio=clip, audio_start=start) as writer:
-        for frame in read_frames(info, first=first):
-            writer.write(frame)
+    write_video(path, read_frames(info, first=first), info.fps, clip, start)
     assert hear_onset(path) == pytest.approx(0.4 - start, abs=0.01)
     assert len(hear(path)) / 8000 == pytest.approx(info.duration - start, abs=0.04)
     assert probe(path).duration == pytest.approx(info.duration - start, abs=float(1 / info.fps))
@@ -483,17 +478,16 @@ def test_silent_sources_of_sound_are_fine(clip: Path, tmp_path: Path) -> None:
     [("x.avi", 16, None), ("x.mp4", 17, None), ("no/x.mp4", 16, None), ("x.mp4", 16, "missing.wav")],
 )
 def test_writer_refuses(tmp_path: Path, name: str, width: int, sound: str | None) -> None:
-    with pytest.raises(InputError), VideoWriter(tmp_path / name, NTSC, (width, 16), sound and tmp_path / sound):
-        pass
+    with pytest.raises(InputError):
+        write_video(tmp_path / name, [np.zeros((16, width, 3), np.uint8)], NTSC, sound and tmp_path / sound)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_wrong_frames_and_no_frames_are_no_video(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="uint8"), VideoWriter(tmp_path / "x.webm", NTSC, (17, 15)) as writer:
-        writer.write(np.zeros((17, 15, 3), np.uint8))
-    for name in ("x.mp4", "x.gif", "x"):
-        with pytest.raises(AnimaskError, match="no frames"), VideoWriter(tmp_path / name, NTSC, (16, 16)):
-            pass
+    with pytest.raises(ValueError, match="uint8"):
+        write_video(tmp_path / "x.webm", [np.zeros((side, 17, 3), np.uint8) for side in (15, 17)], NTSC)
+    with pytest.raises(AnimaskError, match="no frames"):
+        write_video(tmp_path / "x.mp4", [], NTSC)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -503,10 +497,13 @@ def test_interrupted_writer_leaves_what_was_there(
     clip: Path, tmp_path: Path, suffix: str, error: type[BaseException]
 ) -> None:
     path = make_counting(tmp_path / f"out{suffix}", 3)
-    with pytest.raises(error), VideoWriter(path, NTSC, (WIDTH, HEIGHT), audio=clip) as writer:
-        for frame in counting_frames(10):
-            writer.write(frame)
+
+    def interrupted() -> Iterator[np.ndarray]:
+        yield from counting_frames(10)
         raise error
+
+    with pytest.raises(error):
+        write_video(path, interrupted(), NTSC, clip)
     assert numbers(read_frames(path)) == [0, 1, 2]
     assert list(tmp_path.iterdir()) == [path]
 
@@ -521,6 +518,6 @@ def test_a_shorter_folder_replaces_a_longer_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["frames", "out.mp4"])
 def test_what_is_there_is_replaced_only_on_demand(tmp_path: Path, name: str) -> None:
     path = make_counting(tmp_path / name, 2)
-    with pytest.raises(InputError, match="exists"), VideoWriter(path, NTSC, (16, 16), overwrite=False) as writer:
-        writer.write(np.zeros((16, 16, 3), np.uint8))
+    with pytest.raises(InputError, match="exists"):
+        write_video(path, counting_frames(1), NTSC, overwrite=False)
     assert list(tmp_path.iterdir()) == [path] and numbers(read_frames(path)) == [0, 1]
