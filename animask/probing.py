@@ -37,22 +37,20 @@ MAX_VARIABLE_FPS = Fraction(60)
 MIN_FPS = Fraction(1, 60)
 COVERS = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 ASIDES = Disposition.comment | Disposition.visual_impaired | Disposition.descriptions
-GAMUTS = {1: "bt709", 5: "bt601", 6: "bt601", 7: "bt601", 9: "bt2020", 11: "p3", 12: "p3"}  # ITU-T H.273, table 2
-CURVES = {16: "pq", 18: "hlg"}  # table 3; the others are meant for the same displays
+UNSAID, BT709, BT601, BT2020 = (0, 2), 1, 5, 9  # numbers of ITU-T H.273
 WIDE_CURVES, WIDE_MATRICES = (14, 15, 16, 18), (9, 10)  # such as come with BT.2020
-MATRICES = {1: "bt709", 4: "fcc", 5: "bt601", 6: "bt601", 7: "smpte240m", 9: "bt2020", 10: "bt2020"}  # table 4
-UNSAID = (0, 2)
+MATRICES = {1: BT709, 5: BT601, 6: BT601, 7: BT601, 9: BT2020, 11: BT709, 12: BT709}  # that belong to primaries
 
 AnyStream = TypeVar("AnyStream", bound=Stream)
 Filter = tuple[str, dict[str, str]]
 
 
 class Colours(NamedTuple):
-    """How to read colours. matrix: of YUV, where the file names none (empty: as each frame says)."""
+    """How to read colours, in numbers of ITU-T H.273. matrix: of YUV; -1: as each frame says."""
 
-    matrix: str = ""
-    gamut: str = "bt709"
-    curve: str = "sdr"
+    primaries: int = BT709
+    curve: int = BT709
+    matrix: int = -1
 
 
 PLAIN = Colours()
@@ -257,12 +255,14 @@ def read_colours(frame: VideoFrame, tags: tuple[int, int, int]) -> Colours:
     """
     said = frame.color_primaries, frame.color_trc, frame.colorspace
     primaries, curve, matrix = (b if a in UNSAID else a for a, b in zip(said, tags, strict=True))
-    gamut = GAMUTS.get(primaries, "bt2020" if curve in WIDE_CURVES or matrix in WIDE_MATRICES else "")
-    large = max(frame.width, frame.height) > 1024 or frame.height > 576
-    name = MATRICES.get(matrix) or {"p3": "bt709"}.get(gamut, gamut) or ("bt709" if large else "bt601")
-    if frame.format.is_rgb or frame.colorspace not in UNSAID:  # the frames say it themselves
-        name = ""
-    return Colours(name, gamut if gamut in ("bt2020", "p3") else "bt709", CURVES.get(curve, "sdr"))
+    if primaries in UNSAID and (curve in WIDE_CURVES or matrix in WIDE_MATRICES):
+        primaries = BT2020
+    if frame.format.is_rgb or frame.colorspace not in UNSAID:
+        matrix = -1
+    elif matrix in UNSAID:
+        large = max(frame.width, frame.height) > 1024 or frame.height > 576
+        matrix = MATRICES.get(primaries, BT709 if large else BT601)
+    return Colours(primaries, curve, matrix)
 
 
 def measure_fps(stamps: Stamps, stated: Fraction | None) -> Fraction:

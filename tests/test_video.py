@@ -242,10 +242,10 @@ SKIN = np.array([0.78, 0.59, 0.51])
         ("bt601", "color_primaries=smpte170m:color_trc=smpte170m:colorspace=smpte170m", Colours()),
         ("bt601", UNKNOWN, Colours()),  # a small picture
         ("bt709", "color_primaries=bt709:color_trc=bt709:colorspace=unknown", Colours()),
-        ("bt2020", "color_primaries=unknown:color_trc=smpte2084:colorspace=unknown", Colours("", "bt2020", "pq")),
-        ("bt2020", "color_primaries=unknown:color_trc=arib-std-b67:colorspace=unknown", Colours("", "bt2020", "hlg")),
-        ("bt2020", "color_primaries=unknown:color_trc=unknown:colorspace=bt2020nc", Colours("", "bt2020")),
-        ("bt709", "color_primaries=smpte432:color_trc=bt709:colorspace=unknown", Colours("", "p3")),
+        ("bt2020", "color_primaries=unknown:color_trc=smpte2084:colorspace=unknown", Colours(9, 16)),
+        ("bt2020", "color_primaries=unknown:color_trc=arib-std-b67:colorspace=unknown", Colours(9, 18)),
+        ("bt2020", "color_primaries=unknown:color_trc=unknown:colorspace=bt2020nc", Colours(9)),
+        ("bt709", "color_primaries=smpte432:color_trc=bt709:colorspace=unknown", Colours(12)),
     ],
 )
 def test_colours_follow_the_tags(tmp_path: Path, matrix: str, tags: str, colours: Colours) -> None:
@@ -259,18 +259,18 @@ def test_tags_of_the_container_alone_count(tmp_path: Path) -> None:
     path = skin(tmp_path / "x.mkv", "bt2020", UNKNOWN)
     ffmpeg("-i", path, "-c", "copy", "-color_trc", "smpte2084", tmp_path / "tagged.mkv")
     frame = next(read_frames(tmp_path / "tagged.mkv"))
-    assert frame[32, 32] == pytest.approx(255 * to_bt709(SKIN, Colours("", "bt2020", "pq")), abs=4)
+    assert frame[32, 32] == pytest.approx(255 * to_bt709(SKIN, Colours(9, 16)), abs=4)
 
 
 def test_conversions_of_colours_by_hand() -> None:
     grey = np.full(3, 0.5)
-    for gamut in ("bt2020", "p3"):  # white is the same in all
-        assert to_bt709(grey, Colours("", gamut)) == pytest.approx(grey, abs=1e-4)
-    green = to_bt709(np.array([0.0, 1.0, 0.0]), Colours("", "p3"))
+    for primaries in (9, 12):  # white is the same in BT.2020 and P3
+        assert to_bt709(grey, Colours(primaries)) == pytest.approx(grey, abs=1e-4)
+    green = to_bt709(np.array([0.0, 1.0, 0.0]), Colours(12))
     assert green == pytest.approx([0, 1, 0])  # outside BT.709: as green as it gets
-    assert to_bt709(np.full(3, 0.58069), Colours("", "bt2020", "pq")) == pytest.approx(0.8425, abs=0.002)  # 203 nits
-    assert to_bt709(np.full(3, 0.75), Colours("", "bt2020", "hlg")) == pytest.approx(0.8425, abs=0.002)  # the same
-    dark = to_bt709(np.full(3, 0.3001), Colours("", "bt2020", "pq"))  # 10 nits: below the knee
+    for coded, curve in ((0.58069, 16), (0.75, 18)):  # 203 nits in PQ and HLG: light of 1, compressed by (1 + 1³)^⅓
+        assert to_bt709(np.full(3, coded), Colours(9, curve)) == pytest.approx(2 ** (-1 / 7.2), abs=0.002)
+    dark = to_bt709(np.full(3, 0.3001), Colours(9, 16))  # 10 nits: not compressed
     assert dark == pytest.approx((10 / 203) ** (1 / 2.4), abs=0.002)
 
 
