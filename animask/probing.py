@@ -58,11 +58,11 @@ PLAIN = Colours()
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """A video, an animated picture or a folder of pictures.
+    """What `probe` found out.
 
     width, height: pixels as displayed, upright and square. fps: exact; for a variable rate the constant one that
-    `read_frames` resamples to. duration: seconds. frames: how many it then yields. Of a video also: last: the second in
-    which its last frame appears; colours: what becomes of them.
+    `read_frames` resamples to. duration: seconds. frames: how many it then yields. last: the second in which the last
+    frame of a video appears.
     """
 
     path: Path
@@ -86,10 +86,9 @@ class Stamps(NamedTuple):
 
 
 def probe(path: Path) -> VideoInfo:
-    """Look at the video, animated picture or folder of pictures in `path`: reads it once, decodes one frame of a video.
+    """Look at a video, an animated picture or a folder of pictures; of a video one frame is decoded.
 
-    Raises InputError where it is missing, empty, cut off, a still, without moving pictures or of a kind not opened,
-    and before decoding where its frames have more than MAX_PIXELS.
+    Raises InputError where it cannot be read, is cut off or a still, or has frames of more than MAX_PIXELS.
     """
     path = Path(path)
     if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir fails for names that are too long
@@ -250,9 +249,7 @@ def read_turn(frame: VideoFrame) -> Turn:
 
 
 def read_colours(frame: VideoFrame, tags: tuple[int, int, int]) -> Colours:
-    """How to read frames such as this one; what they leave out is as the container's tags (primaries, curve, matrix),
-    or what belongs to what is said, or as players do: large pictures are BT.709, small ones BT.601.
-    """
+    """What frames such as this one say, else the container's tags, else what belongs to these."""
     said = frame.color_primaries, frame.color_trc, frame.colorspace
     primaries, curve, matrix = (b if a in UNSAID else a for a, b in zip(said, tags, strict=True))
     if primaries in UNSAID and (curve in WIDE_CURVES or matrix in WIDE_MATRICES):
@@ -260,16 +257,13 @@ def read_colours(frame: VideoFrame, tags: tuple[int, int, int]) -> Colours:
     if frame.format.is_rgb or frame.colorspace not in UNSAID:
         matrix = -1
     elif matrix in UNSAID:
-        large = max(frame.width, frame.height) > 1024 or frame.height > 576
+        large = max(frame.width, frame.height) > 1024 or frame.height > 576  # as players tell
         matrix = MATRICES.get(primaries, BT709 if large else BT601)
     return Colours(primaries, curve, matrix)
 
 
 def measure_fps(stamps: Stamps, stated: Fraction | None) -> Fraction:
-    """The exact frame rate; where time stamps leave its grid (a variable rate), the one that they come near.
-
-    Time stamps are whole ticks: a constant rate shows as a grid that every stamp meets within about a tick.
-    """
+    """The rate whose grid every stamp meets within about a tick; of a variable rate, the one that they come near."""
     times, tick = stamps.times, stamps.tick
     if len(times) == 1:
         rate = snap(1 / ((stamps.end - int(times[0])) * tick), 0.0005)

@@ -47,7 +47,7 @@ FROM_BT2020 = np.array(
 )
 TO_BT709 = {9: FROM_BT2020, 11: FROM_P3, 12: FROM_P3}  # by primaries of H.273
 
-__all__ = ["VideoInfo", "frame_range", "list_pictures", "probe", "read_frames", "write_video"]
+__all__ = ["VideoInfo", "frame_range", "probe", "read_frames", "write_video"]
 
 
 def read_frames(
@@ -62,11 +62,10 @@ def read_frames(
 ) -> Generator[np.ndarray, None, None]:
     """Frames of a video, animated picture or folder, one by one: RGB uint8 (H, W, 3), upright, square pixels, BT.709.
 
-    video: a path, or what `probe` said of it. fps: the rate to resample to by time stamps (default: its own; for a
-    folder, the rate that its pictures have). first, stop: numbers of frames at that rate. crop: a square x, y, size in
-    displayed pixels, which may reach beyond the picture; size: pixels of the result (with no crop: of the centred
-    square). background: under transparent frames. Raises InputError for bad input at once, and where decoding breaks
-    off on the way.
+    video: a path, or what `probe` said of it. fps: to resample to by time stamps (default: its own). first, stop:
+    numbers of frames at that rate. crop: a square x, y, size in displayed pixels, which may reach beyond the picture.
+    size: pixels of the result (with no crop: of the centred square). background: under transparent frames. Raises
+    InputError for bad input at once, and on the way where decoding breaks off.
     """
     info = video if isinstance(video, VideoInfo) else probe(video)
     rate = info.fps if fps is None else Fraction(fps)
@@ -120,8 +119,7 @@ def pick_frames(
 def on_grid(timed: Iterable[tuple[Fraction, T]], rate: Fraction, first: int, stop: int) -> Iterator[T]:
     """What is shown at the frames `first` to `stop` of a grid, of things that come with the second they appear.
 
-    Each appears at the frame nearest to its time, and stays until the next one does; the first is there from the
-    beginning and the last to the end.
+    Each stays until the next one does; the first is there from the beginning and the last to the end.
     """
     shown, number = None, first
     for time, thing in chain(timed, [(stop / rate, None)]):

@@ -47,10 +47,9 @@ def write_video(
     """Write frames, RGB uint8 (H, W, 3), to `path`: all of them, or what was there stays. Returns W, H, their number.
 
     path: its suffix chooses the format (.mp4 .mov .m4v: H.264, of even sizes; .webm: VP9; .gif; no suffix or an
-    existing folder: 000000.png and so on). fps: frames a second, exact. audio: a file whose sound, from `start` seconds
-    on, accompanies the frames; one without sound is fine; GIF and PNG stay silent. crf: 0 (lossless) to 51. overwrite:
-    replace what is there; otherwise an output that somebody else made meanwhile is kept. Raises InputError for what
-    cannot be written and AnimaskError where there are no frames or writing fails.
+    existing folder: 000000.png and so on). fps: frames a second, exact. audio: a file whose sound, if it has any,
+    accompanies the frames from `start` seconds on; GIF and PNG stay silent. crf: 0 (lossless) to 51. overwrite: replace
+    what is there. Raises InputError for what cannot be written and AnimaskError where writing fails.
     """
     path, images = Path(path), iter(frames)
     first = next(images, None)
@@ -94,10 +93,7 @@ def check_frame(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def write_folder(path: Path, frames: Iterable[np.ndarray], overwrite: bool) -> int:
-    """Frames as 000000.png, 000001.png ... in a hidden folder, from which they are moved to `path` when all is well.
-
-    Of a folder that is there already, frames of that name are replaced and later ones removed; other files stay.
-    """
+    """Frames as 000000.png and so on in place of those of an earlier folder, whose other files stay; their number."""
     try:
         with TemporaryDirectory(prefix=f".{path.name[:50]}-", dir=path.parent, ignore_cleanup_errors=True) as folder:
             for number, frame in enumerate(frames):
@@ -125,7 +121,7 @@ def write_file(
     audio: Path | None,
     start: Fraction,
 ) -> int:
-    """Pictures of width × height, with the sound woven in as they come; how many there were."""
+    """Write pictures, with the sound woven in as they come; how many there were."""
     number, graph = 0, None
     with closing(read_sound(audio, start, container)) as sound:
         stream, heard = add_pictures(container, fps, size, crf), next(sound, None)
@@ -165,10 +161,7 @@ def add_pictures(container: OutputContainer, fps: Fraction, size: tuple[int, int
 def read_sound(
     path: Path | None, start: Fraction, container: OutputContainer
 ) -> Generator[tuple[Fraction, Packet], None, None]:
-    """Packets of stereo AAC, or Opus in WebM, of what a file sounds like from `start` on, with its second.
-
-    Silence fills gaps; without a sound there is none.
-    """
+    """Stereo AAC, or Opus in WebM, of a file from `start` on: packets with their seconds; silence fills gaps."""
     if path is None or path.is_dir() or container.format.name == "gif":
         return
     check_file(path)

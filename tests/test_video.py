@@ -491,18 +491,15 @@ def test_wrong_frames_and_no_frames_are_no_video(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 @pytest.mark.parametrize("suffix", [".mp4", ".gif", ""])
-def test_interrupted_writer_leaves_what_was_there(
-    clip: Path, tmp_path: Path, suffix: str, error: type[BaseException]
-) -> None:
+def test_interrupted_writer_leaves_what_was_there(clip: Path, tmp_path: Path, suffix: str) -> None:
     path = make_counting(tmp_path / f"out{suffix}", 3)
 
     def interrupted() -> Iterator[np.ndarray]:
         yield from counting_frames(10)
-        raise error
+        raise KeyboardInterrupt
 
-    with pytest.raises(error):
+    with pytest.raises(KeyboardInterrupt):
         write_video(path, interrupted(), NTSC, clip)
     assert numbers(read_frames(path)) == [0, 1, 2]
     assert list(tmp_path.iterdir()) == [path]
