@@ -157,7 +157,7 @@ def open_video(path: Path) -> InputContainer:
 
 
 def choose_stream(streams: Iterable[AnyStream]) -> AnyStream | None:
-    """The stream to take: one marked as default, no comment on another, and the first of these; never a cover."""
+    """The one marked as default, no comment on another, or the first; unlike PyAV's `best` no cover, and decodable."""
     usable = [stream for stream in streams if stream.codec_context and not stream.disposition & COVERS]
     return max(usable, key=lambda s: (s.disposition & Disposition.default, not s.disposition & ASIDES), default=None)
 

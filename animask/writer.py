@@ -63,8 +63,12 @@ def write_video(
     with replacing(path, overwrite) as temporary:
         try:
             options = {"movflags": "+faststart"} if path.suffix.lower() in EVEN_SUFFIXES else {}
-            with av.open(f"file:{temporary.absolute()}", "w", options=options) as container:
-                return width, height, write_file(container, checked, (width, height), fps, crf, audio, Fraction(start))
+            with (
+                av.open(f"file:{temporary.absolute()}", "w", options=options) as container,
+                closing(read_sound(audio, Fraction(start), container)) as sound,
+            ):
+                stream = add_pictures(container, fps, (width, height), crf)
+                return width, height, weave(container, stream, checked, fps, sound)
         except OSError:  # a full disk: of the file, not of the encoder
             raise
         except av.FFmpegError as error:
@@ -112,31 +116,27 @@ def write_folder(path: Path, frames: Iterable[np.ndarray], overwrite: bool) -> i
         raise AnimaskError(f"{path} could not be written: {error.strerror}.") from error
 
 
-def write_file(
+def weave(
     container: OutputContainer,
-    images: Iterator[np.ndarray],
-    size: tuple[int, int],
+    stream: VideoStream,
+    images: Iterable[np.ndarray],
     fps: Fraction,
-    crf: int,
-    audio: Path | None,
-    start: Fraction,
+    sound: Iterator[tuple[Fraction, Packet]],
 ) -> int:
-    """Write pictures, with the sound woven in as they come; how many there were."""
-    number, graph = 0, None
-    with closing(read_sound(audio, start, container)) as sound:
-        stream, heard = add_pictures(container, fps, size, crf), next(sound, None)
-        for image in images:
-            frame = VideoFrame.from_ndarray(image, "rgb24")
-            frame.pts, frame.time_base, frame.duration = number, 1 / fps, 1
-            graph = graph or make_converter(frame, stream)
-            for converted in push(graph, frame):
-                container.mux(stream.encode(converted))
-            number += 1
-            while heard and heard[0] < number / fps:
-                container.mux(heard[1])
-                heard = next(sound, None)
-        for converted in chain(push(graph, None), [None]):
+    """Write pictures, and between them the packets of sound that are due; how many pictures there were."""
+    number, graph, heard = 0, None, next(sound, None)
+    for image in images:
+        frame = VideoFrame.from_ndarray(image, "rgb24")
+        frame.pts, frame.time_base, frame.duration = number, 1 / fps, 1
+        graph = graph or make_converter(frame, stream)
+        for converted in push(graph, frame):
             container.mux(stream.encode(converted))
+        number += 1
+        while heard and heard[0] < number / fps:
+            container.mux(heard[1])
+            heard = next(sound, None)
+    for converted in chain(push(graph, None), [None]):
+        container.mux(stream.encode(converted))
     return number
 
 
