@@ -3,12 +3,11 @@
 import logging
 import time
 import warnings
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +23,7 @@ from animask.model import Animator
 from animask.perturb import Threshold
 from animask.shots import Part, Shot, follow_head, read_squares
 from animask.streaming import LAYOUTS, Layout, Perturbation, animate, at_precision, device_of, prefetch
-from animask.video import VideoWriter, frame_range, probe
+from animask.video import frame_range, probe, write_video
 from animask.weights import DEFAULT, Weights, find_weights, load_model
 
 log = logging.getLogger(__name__)
@@ -273,19 +272,17 @@ def render(scene: Scene, session: Session) -> Generator[np.ndarray, None, None]:
 def write_frames(scene: Scene, session: Session, output: Path, progress: Progress) -> tuple[int, int, int]:
     """Write the frames of a scene at their rate and with the driver's sound; returns width, height and count."""
     settings, part = session.settings, scene.part
+    sound, begin = sound_of(scene, session, output), float(part.first / part.rate)
     with closing(render(scene, session)) as frames:
-        first = next(frames, None)
-        if first is None:
-            raise InputError(f"{part.info.path} has no frames.")
-        height, width, _ = first.shape
-        sound, begin = sound_of(scene, session, output), float(part.first / part.rate)
-        with VideoWriter(
-            output, part.rate, (width, height), sound, begin, settings.quality, settings.overwrite
-        ) as writer:
-            for frame in chain([first], frames):
-                writer.write(frame)
-                progress(writer.frames, part.stop - part.first)
-    return width, height, writer.frames
+        counted = count(frames, part.stop - part.first, progress)
+        return write_video(output, counted, part.rate, sound, begin, settings.quality, settings.overwrite)
+
+
+def count(frames: Iterable[np.ndarray], total: int, progress: Progress) -> Iterator[np.ndarray]:
+    """The frames; progress(done, total) is called when the next one is asked for."""
+    for done, frame in enumerate(frames, 1):
+        yield frame
+        progress(done, total)
 
 
 def sound_of(scene: Scene, session: Session, output: Path) -> Path | None:

@@ -18,7 +18,7 @@ from animask.images import write_image
 from animask.model import Animator
 from animask.streaming import encode_source, trace_frames
 from animask.toons import Pose, pose_at, render, sample_identity
-from animask.video import VideoWriter
+from animask.video import write_video
 from animask.weights import load_model, save_model
 
 FACE, DRIVER = 32, 58  # toons outside the training range
@@ -119,9 +119,7 @@ def measure(session: Session, folder: Path, seconds: float) -> Speed:
     networks = spread([len(batch) / value for value in times["fast"]])
     clip = clip[: max(len(batch), round(networks.median * seconds / ROUNDS))]
     write_image(face, picture)
-    with VideoWriter(driver, Fraction(RATE), (side, side)) as writer:
-        for frame in clip:
-            writer.write(frame)
+    write_video(driver, clip, Fraction(RATE))
     whole = take_turns({"whole": lambda: animate_file(face, driver, output, session=session)}, seconds)["whole"]
     return Speed(
         weights=session.settings.weights,

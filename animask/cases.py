@@ -3,7 +3,7 @@ methods made of these: FOLDER/NAME.mp4, or another video, or a folder of picture
 
 import csv
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from importlib.metadata import version
@@ -21,7 +21,7 @@ from animask.images import read_image, write_image
 from animask.perturb import Threshold
 from animask.probing import list_pictures
 from animask.toons import pose_at, render, sample_identity
-from animask.video import VideoWriter, read_frames
+from animask.video import read_frames, write_video
 from animask.weights import DEFAULT, find_weights
 
 PROTOCOLS = ("reconstruction", "animation")
@@ -240,20 +240,13 @@ def list_cases(settings: Settings, folder: Path, progress: Progress | None = Non
     for number, case in enumerate(cases):
         source, driver = folder / "sources" / f"{case.name}.png", folder / "drivers" / f"{case.name}.mp4"
         write_image(source, case.source(side))
-        write_film(driver, (shot.driver for shot in case.shots(side)), case.rate, side, crf=0)
+        write_video(driver, (shot.driver for shot in case.shots(side)), case.rate, crf=0)
         rows.append((str(source), str(driver), f"{case.name}.mp4"))
         if progress:
             progress(number + 1, len(cases))
     with replacing(folder / "list.csv") as partial, partial.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows(rows)
     return folder / "list.csv"
-
-
-def write_film(path: Path, frames: Iterable[np.ndarray], rate: Fraction, side: int, crf: int = 17) -> None:
-    """Frames, RGB uint8 (side, side, 3), to a video without sound."""
-    with VideoWriter(path, rate, (side, side), crf=crf) as writer:
-        for frame in frames:
-            writer.write(frame)
 
 
 def describe(settings: Settings, config: ModelConfig) -> dict[str, str]:

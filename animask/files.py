@@ -56,12 +56,9 @@ def read_text(path: Path, limit: int = MAX_TEXT_BYTES) -> str:
 
 
 def read_fps(text: str) -> Fraction:
-    """A whole number, a decimal or a fraction of frames a second, to MAX_FPS; InputError for anything else.
-
-    Without exponents: the fraction 1e999999999 would have as many digits.
-    """
+    """Frames a second, such as 25, 12.5 or 30000/1001, to MAX_FPS; InputError for anything else."""
     with suppress(ValueError, ZeroDivisionError):
-        fps = Fraction(text if len(text) < 30 and "e" not in text.lower() else "")
+        fps = Fraction(text if len(text) < 30 and "e" not in text.lower() else "")  # 1e999999999 would be as long
         if 0 < fps <= MAX_FPS:
             return fps
     raise InputError(f"The frame rate (fps) {text[:40]!r} is no number above 0.", "Give 25 or 30000/1001.")
@@ -69,10 +66,9 @@ def read_fps(text: str) -> Fraction:
 
 @contextmanager
 def replacing(path: Path, overwrite: bool = True) -> Iterator[Path]:
-    """A temporary path to write to, which takes the place of the file `path` when the block ends well.
+    """A temporary path beside the file `path`, which takes its place when the block ends well, and else is removed.
 
-    It lies in the same folder, has the same suffix, and is removed on any failure, Ctrl-C included. With
-    `overwrite` false, InputError where `path` exists, at the start and again at the end. An OSError of the block
+    With `overwrite` false, InputError where `path` exists, at the start and again at the end. An OSError of the block
     becomes an AnimaskError that names `path`.
     """
     path = Path(path)

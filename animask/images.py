@@ -37,7 +37,7 @@ register_heif_opener()
 
 
 class Turn(NamedTuple):
-    """What undoes the camera's turn: rows and columns are swapped, then rows reversed, then columns."""
+    """How a picture gets upright: rows and columns are swapped, then rows reversed, then columns."""
 
     swapped: bool = False
     rows: bool = False
@@ -45,12 +45,10 @@ class Turn(NamedTuple):
 
 
 def read_image(path: Path, background: Colour = WHITE) -> np.ndarray:
-    """The picture in `path` as people see it: RGB uint8 (H, W, 3), in the colours of sRGB.
+    """The picture in `path` as people see it: RGB uint8 (H, W, 3), upright, in sRGB, laid on `background`.
 
-    Turned as EXIF or the header of AVIF and HEIC say, transparency composited on `background`, any depth, grey,
-    palette and CMYK turned into RGB; of an animation the first frame. PNG, JPEG, WebP, AVIF, HEIC, GIF, TIFF, BMP,
-    PNM and JPEG 2000. Raises InputError for anything else, for damaged files, and before decoding when the header
-    promises more than MAX_PIXELS.
+    One of FORMATS, of any depth and colour space; of an animation the first frame. Raises InputError for anything
+    else, for damaged files, and before decoding where there are more than MAX_PIXELS.
     """
     data = read_bytes(path, MAX_BYTES)
     with pillow(path, data):
@@ -70,8 +68,7 @@ def is_animated(path: Path) -> bool | None:
 def read_animation(path: Path, background: Colour = WHITE) -> Iterator[tuple[np.ndarray, Fraction, Fraction]]:
     """The frames of an animated picture, RGB uint8 (H, W, 3), with the seconds in which each appears and ends.
 
-    Raises InputError as `read_image` does, also where a later frame is damaged. Delays of at most 10 ms mean 100 ms,
-    as in browsers, but in AVIF.
+    Delays of at most 10 ms mean 100 ms, as in browsers, but in AVIF. Raises InputError as `read_image` does.
     """
     data, end = read_bytes(path, MAX_BYTES), Fraction(0)
     with pillow(path, data):
@@ -105,10 +102,7 @@ def centre_square(height: int, width: int) -> tuple[int, int, int]:
 
 
 def crop_resize(image: np.ndarray, box: tuple[int, int, int], size: int) -> np.ndarray:
-    """The square `box` (x, y, size in pixels) of an (H, W, C) image, as (size, size, C); never stretched.
-
-    A box may reach beyond the picture: the edge pixels continue there. Area averages down, cubic up.
-    """
+    """The square `box` (x, y, size) of (H, W, C) as (size, size, C); beyond the picture its edge pixels continue."""
     x, y, side = box
     if side < 1 or size < 1:
         raise ValueError(f"a crop needs a size of at least 1, got box {box} and size {size}")

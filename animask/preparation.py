@@ -28,7 +28,7 @@ from animask.files import read_text, replacing
 from animask.images import centre_square, crop_resize, read_image, write_image
 from animask.originals import Original, list_originals
 from animask.shots import CutFinder, list_dissolves, list_shots
-from animask.video import VideoInfo, VideoWriter, probe, read_frames
+from animask.video import VideoInfo, probe, read_frames, write_video
 
 RECORD, SETTINGS = "prepared.csv", "prepared.json"
 HALVES = ("train", "test")
@@ -241,12 +241,15 @@ def write_clip(job: Job, row: Record, info: VideoInfo) -> Record:
     path = job.dataset / "train" / f"{job.original.key}#{row.start:06}#{row.end:06}.mp4"
     frames = read_frames(info, fps=config.fps, first=row.start, stop=row.end, crop=read_square(row.square), size=size)
     small, clay = [], []
+
+    def looked_at() -> Iterator[np.ndarray]:
+        for frame in until_stopped(job, frames):
+            yield frame
+            small.append(cv2.resize(frame, (LOOK_SIZE, LOOK_SIZE), interpolation=cv2.INTER_AREA))
+            clay.extend([paint_clay(frame)] if config.box == "auto" else [])
+
     try:
-        with VideoWriter(path, config.fps, (size, size), crf=CRF) as writer:
-            for frame in until_stopped(job, frames):
-                writer.write(frame)
-                small.append(cv2.resize(frame, (LOOK_SIZE, LOOK_SIZE), interpolation=cv2.INTER_AREA))
-                clay += [paint_clay(frame)] if config.box == "auto" else []
+        write_video(path, looked_at(), config.fps, crf=CRF)
     except InputError as error:
         return row._replace(reason=f"{UNREADABLE}: {error.message}")
     if max(np.quantile(cv2.absdiff(frame, small[0]), 0.995) for frame in small) < MOVES:

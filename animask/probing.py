@@ -37,22 +37,20 @@ MAX_VARIABLE_FPS = Fraction(60)
 MIN_FPS = Fraction(1, 60)
 COVERS = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 ASIDES = Disposition.comment | Disposition.visual_impaired | Disposition.descriptions
-GAMUTS = {1: "bt709", 5: "bt601", 6: "bt601", 7: "bt601", 9: "bt2020", 11: "p3", 12: "p3"}  # ITU-T H.273, table 2
-CURVES = {16: "pq", 18: "hlg"}  # table 3; the others are meant for the same displays
+UNSAID, BT709, BT601, BT2020 = (0, 2), 1, 5, 9  # numbers of ITU-T H.273
 WIDE_CURVES, WIDE_MATRICES = (14, 15, 16, 18), (9, 10)  # such as come with BT.2020
-MATRICES = {1: "bt709", 4: "fcc", 5: "bt601", 6: "bt601", 7: "smpte240m", 9: "bt2020", 10: "bt2020"}  # table 4
-UNSAID = (0, 2)
+MATRICES = {1: BT709, 5: BT601, 6: BT601, 7: BT601, 9: BT2020, 11: BT709, 12: BT709}  # that belong to primaries
 
 AnyStream = TypeVar("AnyStream", bound=Stream)
 Filter = tuple[str, dict[str, str]]
 
 
 class Colours(NamedTuple):
-    """How to read colours. matrix: of YUV, where the file names none (empty: as each frame says)."""
+    """How to read colours, in numbers of ITU-T H.273. matrix: of YUV; -1: as each frame says."""
 
-    matrix: str = ""
-    gamut: str = "bt709"
-    curve: str = "sdr"
+    primaries: int = BT709
+    curve: int = BT709
+    matrix: int = -1
 
 
 PLAIN = Colours()
@@ -60,11 +58,11 @@ PLAIN = Colours()
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """A video, an animated picture or a folder of pictures.
+    """What `probe` found out.
 
     width, height: pixels as displayed, upright and square. fps: exact; for a variable rate the constant one that
-    `read_frames` resamples to. duration: seconds. frames: how many it then yields. Of a video also: last: the second in
-    which its last frame appears; colours: what becomes of them.
+    `read_frames` resamples to. duration: seconds. frames: how many it then yields. last: the second in which the last
+    frame of a video appears.
     """
 
     path: Path
@@ -88,10 +86,9 @@ class Stamps(NamedTuple):
 
 
 def probe(path: Path) -> VideoInfo:
-    """Look at the video, animated picture or folder of pictures in `path`: reads it once, decodes one frame of a video.
+    """Look at a video, an animated picture or a folder of pictures; of a video one frame is decoded.
 
-    Raises InputError where it is missing, empty, cut off, a still, without moving pictures or of a kind not opened,
-    and before decoding where its frames have more than MAX_PIXELS.
+    Raises InputError where it cannot be read, is cut off or a still, or has frames of more than MAX_PIXELS.
     """
     path = Path(path)
     if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir fails for names that are too long
@@ -160,7 +157,7 @@ def open_video(path: Path) -> InputContainer:
 
 
 def choose_stream(streams: Iterable[AnyStream]) -> AnyStream | None:
-    """The stream to take: one marked as default, no comment on another, and the first of these; never a cover."""
+    """The one marked as default, no comment on another, or the first; unlike PyAV's `best` no cover, and decodable."""
     usable = [stream for stream in streams if stream.codec_context and not stream.disposition & COVERS]
     return max(usable, key=lambda s: (s.disposition & Disposition.default, not s.disposition & ASIDES), default=None)
 
@@ -252,24 +249,21 @@ def read_turn(frame: VideoFrame) -> Turn:
 
 
 def read_colours(frame: VideoFrame, tags: tuple[int, int, int]) -> Colours:
-    """How to read frames such as this one; what they leave out is as the container's tags (primaries, curve, matrix),
-    or what belongs to what is said, or as players do: large pictures are BT.709, small ones BT.601.
-    """
+    """What frames such as this one say, else the container's tags, else what belongs to these."""
     said = frame.color_primaries, frame.color_trc, frame.colorspace
     primaries, curve, matrix = (b if a in UNSAID else a for a, b in zip(said, tags, strict=True))
-    gamut = GAMUTS.get(primaries, "bt2020" if curve in WIDE_CURVES or matrix in WIDE_MATRICES else "")
-    large = max(frame.width, frame.height) > 1024 or frame.height > 576
-    name = MATRICES.get(matrix) or {"p3": "bt709"}.get(gamut, gamut) or ("bt709" if large else "bt601")
-    if frame.format.is_rgb or frame.colorspace not in UNSAID:  # the frames say it themselves
-        name = ""
-    return Colours(name, gamut if gamut in ("bt2020", "p3") else "bt709", CURVES.get(curve, "sdr"))
+    if primaries in UNSAID and (curve in WIDE_CURVES or matrix in WIDE_MATRICES):
+        primaries = BT2020
+    if frame.format.is_rgb or frame.colorspace not in UNSAID:
+        matrix = -1
+    elif matrix in UNSAID:
+        large = max(frame.width, frame.height) > 1024 or frame.height > 576  # as players tell
+        matrix = MATRICES.get(primaries, BT709 if large else BT601)
+    return Colours(primaries, curve, matrix)
 
 
 def measure_fps(stamps: Stamps, stated: Fraction | None) -> Fraction:
-    """The exact frame rate; where time stamps leave its grid (a variable rate), the one that they come near.
-
-    Time stamps are whole ticks: a constant rate shows as a grid that every stamp meets within about a tick.
-    """
+    """The rate whose grid every stamp meets within about a tick; of a variable rate, the one that they come near."""
     times, tick = stamps.times, stamps.tick
     if len(times) == 1:
         rate = snap(1 / ((stamps.end - int(times[0])) * tick), 0.0005)

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from animask.cases import Progress, Settings, check_predictions, plan, write_film
+from animask.cases import Progress, Settings, check_predictions, plan
 from animask.errors import InputError
 from animask.evaluation import drive, open_bench
 from animask.files import read_text, replacing
 from animask.images import to_images
 from animask.results import to_url
+from animask.video import write_video
 
 METHODS = ("X2Face", "Monkey-Net", "FOMM", "paper")
 # Table 3 of the paper: question, dataset, then the share of votes for each of METHODS.
@@ -128,7 +129,7 @@ def film_url(frames: list[np.ndarray], rate: Fraction) -> str:
     """A silent MP4 of square frames, RGB uint8, as a data URL."""
     with tempfile.TemporaryDirectory() as folder:
         film = Path(folder) / "film.mp4"
-        write_film(film, frames, rate, len(frames[0]))
+        write_video(film, frames, rate)
         return f"data:video/mp4;base64,{base64.b64encode(film.read_bytes()).decode()}"
 
 

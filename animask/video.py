@@ -30,7 +30,7 @@ from animask.probing import (
     read_turn,
     start_of,
 )
-from animask.writer import VideoWriter
+from animask.writer import write_video
 
 T = TypeVar("T")
 SEEK_MARGIN = 1  # seconds decoded before the start, so that the frame shown at the start is known
@@ -40,14 +40,14 @@ ACCURATE = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
 CUBE = 33  # sides of a table of colours
 GAMMA = 2.4  # ITU-R BT.1886: what displays make of BT.709
 WHITE_NITS = 203  # ITU-R BT.2408: diffuse white in HDR
-KNEE, PEAK = 0.3, 10.0  # tone mapping: up to the knee nothing changes, the peak becomes 1 (diffuse white is 1 before)
-TO_BT709 = {
-    "bt2020": [[1.660491, -0.587641, -0.072850], [-0.124550, 1.132900, -0.008349], [-0.018151, -0.100579, 1.118730]],
-    "p3": [[1.224940, -0.224940, 0.0], [-0.042057, 1.042057, 0.0], [-0.019638, -0.078636, 1.098274]],
-    "bt709": np.eye(3).tolist(),
-}
+PQ, HLG = 16, 18  # ITU-T H.273: curves
+FROM_P3 = np.array([[1.224940, -0.224940, 0.0], [-0.042057, 1.042057, 0.0], [-0.019638, -0.078636, 1.098274]])
+FROM_BT2020 = np.array(
+    [[1.660491, -0.587641, -0.072850], [-0.124550, 1.132900, -0.008349], [-0.018151, -0.100579, 1.118730]]
+)
+TO_BT709 = {9: FROM_BT2020, 11: FROM_P3, 12: FROM_P3}  # by primaries of H.273
 
-__all__ = ["VideoInfo", "VideoWriter", "frame_range", "list_pictures", "probe", "read_frames"]
+__all__ = ["VideoInfo", "frame_range", "probe", "read_frames", "write_video"]
 
 
 def read_frames(
@@ -62,11 +62,10 @@ def read_frames(
 ) -> Generator[np.ndarray, None, None]:
     """Frames of a video, animated picture or folder, one by one: RGB uint8 (H, W, 3), upright, square pixels, BT.709.
 
-    video: a path, or what `probe` said of it. fps: the rate to resample to by time stamps (default: its own; for a
-    folder, the rate that its pictures have). first, stop: numbers of frames at that rate. crop: a square x, y, size in
-    displayed pixels, which may reach beyond the picture; size: pixels of the result (with no crop: of the centred
-    square). background: under transparent frames. Raises InputError for bad input at once, and where decoding breaks
-    off on the way.
+    video: a path, or what `probe` said of it. fps: to resample to by time stamps (default: its own). first, stop:
+    numbers of frames at that rate. crop: a square x, y, size in displayed pixels, which may reach beyond the picture.
+    size: pixels of the result (with no crop: of the centred square). background: under transparent frames. Raises
+    InputError for bad input at once, and on the way where decoding breaks off.
     """
     info = video if isinstance(video, VideoInfo) else probe(video)
     rate = info.fps if fps is None else Fraction(fps)
@@ -120,8 +119,7 @@ def pick_frames(
 def on_grid(timed: Iterable[tuple[Fraction, T]], rate: Fraction, first: int, stop: int) -> Iterator[T]:
     """What is shown at the frames `first` to `stop` of a grid, of things that come with the second they appear.
 
-    Each appears at the frame nearest to its time, and stays until the next one does; the first is there from the
-    beginning and the last to the end.
+    Each stays until the next one does; the first is there from the beginning and the last to the end.
     """
     shown, number = None, first
     for time, thing in chain(timed, [(stop / rate, None)]):
@@ -208,11 +206,11 @@ def make_converter(frame: VideoFrame, info: VideoInfo, fit: Literal["disable", "
     """A chain of filters to the colours and the displayed shape. fit: "decrease" pads where "disable" stretches."""
     width, height = (info.height, info.width) if read_turn(frame).swapped else (info.width, info.height)
     size, colours = {"w": str(width), "h": str(height)}, info.colours
-    options = {"in_color_matrix": colours.matrix or "auto", "flags": ACCURATE, "force_original_aspect_ratio": fit}
+    options = {"in_color_matrix": str(colours.matrix), "flags": ACCURATE, "force_original_aspect_ratio": fit}
     filters: list[Filter] = [("scale", size | options)]
     has_alpha = any(component.is_alpha for component in frame.format.components)
     with TemporaryDirectory() as folder:
-        if (colours.gamut, colours.curve) != ("bt709", "sdr"):
+        if colours.primaries in TO_BT709 or colours.curve in (PQ, HLG):
             write_cube(Path(folder, "colours.cube"), colours)
             filters += [("format", {"pix_fmts": "gbrp16le"}), ("lut3d", {"file": f"{folder}/colours.cube"})]
         filters += [("format", {"pix_fmts": "rgba" if has_alpha else "rgb24"})]
@@ -234,30 +232,21 @@ def write_cube(path: Path, colours: Colours) -> None:
 
 
 def to_bt709(coded: np.ndarray, colours: Colours) -> np.ndarray:
-    """Coded RGB (..., 3) in [0, 1] of other gamuts and curves as coded BT.709 RGB, for a display of BT.1886."""
-    light = to_light(coded, colours.curve) @ np.array(TO_BT709[colours.gamut]).T
-    if colours.curve != "sdr":
-        light *= tone_map(light)
+    """Coded RGB (..., 3) in [0, 1] as coded BT.709 RGB for a display of BT.1886; highlights of HDR are compressed."""
+    light = to_light(coded, colours.curve) @ TO_BT709.get(colours.primaries, np.eye(3)).T
+    if colours.curve in (PQ, HLG):
+        light /= (1 + light.max(-1, keepdims=True).clip(0) ** 3) ** (1 / 3)
     return light.clip(0, 1) ** (1 / GAMMA)
 
 
-def to_light(coded: np.ndarray, curve: str) -> np.ndarray:
-    """Light of coded values 1 for diffuse white: ITU-R BT.1886, or BT.2100 for PQ and HLG (1000 nits)."""
-    if curve == "pq":
+def to_light(coded: np.ndarray, curve: int) -> np.ndarray:
+    """Light of coded values, 1 for diffuse white: ITU-R BT.1886, or BT.2100 for PQ and HLG (1000 nits)."""
+    if curve == PQ:
         power = coded ** (1 / 78.84375)
         share = (power - 0.8359375).clip(0) / (18.8515625 - 18.6875 * power)
         return 10000 / WHITE_NITS * share ** (1 / 0.1593017578125)
-    if curve == "hlg":
+    if curve == HLG:
         scene = np.where(coded <= 0.5, coded**2 / 3, (np.exp((coded - 0.55991073) / 0.17883277) + 0.28466892) / 12)
         luminance = scene @ np.array([0.2627, 0.6780, 0.0593])
         return 1000 / WHITE_NITS * scene * luminance[..., None] ** 0.2
     return coded**GAMMA
-
-
-def tone_map(light: np.ndarray) -> np.ndarray:
-    """Factors (..., 1) by which light (..., 3) is dimmed so that highlights keep their form: Möbius above the knee."""
-    peak = light.max(-1, keepdims=True).clip(1e-6)
-    a = -(KNEE**2) * (PEAK - 1) / (KNEE**2 - 2 * KNEE + PEAK)
-    b = (KNEE**2 - 2 * KNEE * PEAK + PEAK) / (PEAK - 1)
-    mapped = (b**2 + 2 * b * KNEE + KNEE**2) / (b - a) * (peak + a) / (peak + b)
-    return np.where(peak <= KNEE, 1.0, mapped / peak)

@@ -1,13 +1,12 @@
 """Videos from frames: MP4, MOV, WebM, GIF or a folder of PNG, with sound; whole or not at all."""
 
-from collections.abc import Callable, Generator, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from fractions import Fraction
 from itertools import chain
 from math import floor
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import TracebackType
 from typing import Any
 
 import av
@@ -27,7 +26,6 @@ SUFFIXES = (".mp4", ".mov", ".m4v", ".webm", ".gif")
 EVEN_SUFFIXES = (".mp4", ".mov", ".m4v")  # H.264 with halved colour planes
 GIF_MAX_FPS = 50  # viewers slow down what is shown for less than 2 hundredths of a second
 GIF_TICK = Fraction(1, 100)
-PALETTE_BYTES = 64 << 20  # of first frames of a GIF, from which its palette is made
 YUV = {"out_color_matrix": "bt709", "out_range": "tv", "flags": "bicubic+accurate_rnd+full_chroma_int"}
 BT709 = 1  # ITU-T H.273: primaries, curve and matrix
 SOUND_RATE = 48000
@@ -36,63 +34,50 @@ SOUND = [
     ("aformat", {"channel_layouts": "stereo"}),
 ]
 
-Put = Callable[[np.ndarray, int], None]  # a frame and its number
 
+def write_video(
+    path: Path,
+    frames: Iterable[np.ndarray],
+    fps: Fraction,
+    audio: Path | None = None,
+    start: float = 0.0,
+    crf: int = 17,
+    overwrite: bool = True,
+) -> tuple[int, int, int]:
+    """Write frames, RGB uint8 (H, W, 3), to `path`: all of them, or what was there stays. Returns W, H, their number.
 
-class VideoWriter:
-    """Write RGB frames to `path`; a context manager that leaves a whole video, or what was there before.
-
-    path: its suffix chooses the format (.mp4 .mov .m4v: H.264; .webm: VP9; .gif; no suffix or an existing folder:
-    000000.png and so on). fps: frames a second, exact. size: width, height (even for H.264). audio: a file whose sound,
-    from `audio_start` seconds on, accompanies the frames; one without sound is fine; GIF and PNG stay silent. crf: 0
-    (lossless) to 51. overwrite: replace what is there; otherwise an output that somebody else made meanwhile is kept.
-    Raises InputError for what cannot be written and AnimaskError where writing fails.
+    path: its suffix chooses the format (.mp4 .mov .m4v: H.264, of even sizes; .webm: VP9; .gif; no suffix or an
+    existing folder: 000000.png and so on). fps: frames a second, exact. audio: a file whose sound, if it has any,
+    accompanies the frames from `start` seconds on; GIF and PNG stay silent. crf: 0 (lossless) to 51. overwrite: replace
+    what is there. Raises InputError for what cannot be written and AnimaskError where writing fails.
     """
-
-    def __init__(
-        self,
-        path: Path,
-        fps: Fraction,
-        size: tuple[int, int],
-        audio: Path | None = None,
-        audio_start: float = 0.0,
-        crf: int = 17,
-        overwrite: bool = True,
-    ) -> None:
-        self.path, self.size, self.frames, kind = Path(path), size, 0, Path(path).suffix.lower()
-        check_target(self.path, size)
-        if not kind or self.path.is_dir():
-            self.target: AbstractContextManager[Put] = write_folder(self.path, overwrite)
-        elif kind == ".gif":
-            self.target = write_gif(self.path, fps, size, overwrite)
-        else:
-            self.target = write_video(self.path, fps, size, audio, Fraction(audio_start), crf, overwrite)
-
-    def __enter__(self) -> "VideoWriter":
-        self.put = self.target.__enter__()
-        return self
-
-    def write(self, frame: np.ndarray) -> None:
-        """Add one frame: RGB uint8 (height, width, 3)."""
-        expected = (self.size[1], self.size[0], 3)
-        if frame.shape != expected or frame.dtype != np.uint8:
-            raise ValueError(f"a frame must be uint8 {expected}, not {frame.dtype} {frame.shape}")
-        self.put(np.ascontiguousarray(frame), self.frames)
-        self.frames += 1
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None and self.frames == 0:
-            error = AnimaskError(f"There are no frames to write to {self.path}.")
-            self.target.__exit__(AnimaskError, error, None)
-            raise error
-        self.target.__exit__(kind, error, trace)
+    path, images = Path(path), iter(frames)
+    first = next(images, None)
+    if first is None:
+        raise AnimaskError(f"There are no frames to write to {path}.")
+    height, width = first.shape[:2]
+    check_target(path, width, height)
+    checked = (check_frame(image, height, width) for image in chain([first], images))
+    if not path.suffix or path.is_dir():
+        return width, height, write_folder(path, checked, overwrite)
+    with replacing(path, overwrite) as temporary:
+        try:
+            options = {"movflags": "+faststart"} if path.suffix.lower() in EVEN_SUFFIXES else {}
+            with (
+                av.open(f"file:{temporary.absolute()}", "w", options=options) as container,
+                closing(read_sound(audio, Fraction(start), container)) as sound,
+            ):
+                stream = add_pictures(container, fps, (width, height), crf)
+                return width, height, weave(container, stream, checked, fps, sound)
+        except OSError:  # a full disk: of the file, not of the encoder
+            raise
+        except av.FFmpegError as error:
+            raise AnimaskError(f"Writing {path} failed: {error.strerror}.") from error
 
 
-def check_target(path: Path, size: tuple[int, int]) -> None:
+def check_target(path: Path, width: int, height: int) -> None:
     """Raise InputError where no video of this size can be written to `path`."""
-    suffix, (width, height) = path.suffix.lower(), size
+    suffix = path.suffix.lower()
     if suffix and suffix not in SUFFIXES and not path.is_dir():
         known = f"Use one of {' '.join(SUFFIXES)}, or no suffix for a folder of PNG."
         raise InputError(f"{path} has no suffix of a video.", known)
@@ -100,72 +85,67 @@ def check_target(path: Path, size: tuple[int, int]) -> None:
         raise InputError(f"{path} is {'a folder' if path.is_dir() else 'a file'}.", "Choose another name.")
     if not path.parent.is_dir():
         raise InputError(f"The folder {path.parent} does not exist.", "Make it first.")
-    if width < 1 or height < 1 or (suffix in EVEN_SUFFIXES and (width % 2 or height % 2)):
+    if suffix in EVEN_SUFFIXES and (width % 2 or height % 2):
         raise InputError(f"{path} needs an even width and height, not {width}×{height}.", "Use .webm, .gif or PNG.")
 
 
-@contextmanager
-def write_folder(path: Path, overwrite: bool) -> Iterator[Put]:
-    """Frames as 000000.png, 000001.png ... in a hidden folder, from which they are moved to `path` when all is well.
+def check_frame(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The frame, contiguous; ValueError where it is no RGB uint8 of this size."""
+    if image.shape != (height, width, 3) or image.dtype != np.uint8:
+        raise ValueError(f"a frame must be uint8 {(height, width, 3)}, not {image.dtype} {image.shape}")
+    return np.ascontiguousarray(image)
 
-    Of a folder that is there already, frames of that name are replaced and later ones removed; other files stay.
-    """
+
+def write_folder(path: Path, frames: Iterable[np.ndarray], overwrite: bool) -> int:
+    """Frames as 000000.png and so on in place of those of an earlier folder, whose other files stay; their number."""
     try:
         with TemporaryDirectory(prefix=f".{path.name[:50]}-", dir=path.parent, ignore_cleanup_errors=True) as folder:
-            yield lambda frame, number: write_image(Path(folder, f"{number:06}.png"), frame)
+            for number, frame in enumerate(frames):
+                write_image(Path(folder, f"{number:06}.png"), frame)
             if path.is_dir() and any(path.iterdir()) and not overwrite:
                 raise InputError(f"{path} exists already.", REPLACE)
             path.mkdir(exist_ok=True)
             new = {frame.name: frame for frame in Path(folder).iterdir()}
-            for name, frame in new.items():
-                frame.replace(path / name)
-            for frame in path.glob("[0-9]" * 6 + "*.png"):
-                if frame.stem.isdigit() and frame.name not in new:
-                    frame.unlink()
+            for name, file in new.items():
+                file.replace(path / name)
+            for file in path.glob("[0-9]" * 6 + "*.png"):
+                if file.stem.isdigit() and file.name not in new:
+                    file.unlink()
+            return len(new)
     except OSError as error:
         raise AnimaskError(f"{path} could not be written: {error.strerror}.") from error
 
 
-@contextmanager
-def output(path: Path, overwrite: bool, options: dict[str, str]) -> Iterator[OutputContainer]:
-    """A container that becomes the file `path` when the block ends well; the encoder's complaint otherwise."""
-    with replacing(path, overwrite) as temporary:
-        try:
-            with av.open(f"file:{temporary.absolute()}", "w", options=options) as container:
-                yield container
-        except OSError:  # a full disk: of the file, not of the encoder
-            raise
-        except av.FFmpegError as error:
-            raise AnimaskError(f"Writing {path} failed: {error.strerror}.") from error
-
-
-@contextmanager
-def write_video(
-    path: Path, fps: Fraction, size: tuple[int, int], audio: Path | None, start: Fraction, crf: int, overwrite: bool
-) -> Iterator[Put]:
-    """H.264 or VP9, with the sound woven in as the frames come."""
-    options = {} if path.suffix.lower() == ".webm" else {"movflags": "+faststart"}
-    with output(path, overwrite, options) as container, closing(read_sound(audio, start, container)) as sound:
-        stream, heard = add_pictures(container, fps, size, crf), next(sound, None)
-        graph: Graph | None = None
-
-        def put(image: np.ndarray, number: int) -> None:
-            nonlocal graph, heard
-            frame = VideoFrame.from_ndarray(image, "rgb24")
-            frame.pts, frame.time_base, frame.duration = number, 1 / fps, 1
-            graph = graph or make_graph(frame, [("scale", YUV), ("format", {"pix_fmts": "yuv420p"})])
-            for converted in push(graph, frame):
-                container.mux(stream.encode(converted))
-            while heard and heard[0] < (number + 1) / fps:
-                container.mux(heard[1])
-                heard = next(sound, None)
-
-        yield put
-        container.mux(stream.encode(None))
+def weave(
+    container: OutputContainer,
+    stream: VideoStream,
+    images: Iterable[np.ndarray],
+    fps: Fraction,
+    sound: Iterator[tuple[Fraction, Packet]],
+) -> int:
+    """Write pictures, and between them the packets of sound that are due; how many pictures there were."""
+    number, graph, heard = 0, None, next(sound, None)
+    for image in images:
+        frame = VideoFrame.from_ndarray(image, "rgb24")
+        frame.pts, frame.time_base, frame.duration = number, 1 / fps, 1
+        graph = graph or make_converter(frame, stream)
+        for converted in push(graph, frame):
+            container.mux(stream.encode(converted))
+        number += 1
+        while heard and heard[0] < number / fps:
+            container.mux(heard[1])
+            heard = next(sound, None)
+    for converted in chain(push(graph, None), [None]):
+        container.mux(stream.encode(converted))
+    return number
 
 
 def add_pictures(container: OutputContainer, fps: Fraction, size: tuple[int, int], crf: int) -> VideoStream:
-    """A stream of H.264, or of VP9 in WebM, which counts quality from 0 to 63."""
+    """A stream of H.264, of VP9 in WebM, which counts quality from 0 to 63, or of a GIF."""
+    if container.format.name == "gif":
+        stream = container.add_stream("gif", min(fps, Fraction(GIF_MAX_FPS)))
+        stream.width, stream.height, stream.pix_fmt, stream.time_base = *size, "pal8", GIF_TICK
+        return stream
     if container.format.name == "webm":
         options = {"crf": str(round(crf * 63 / 51)), "deadline": "good", "cpu-used": "4", "row-mt": "1"}
         stream = container.add_stream("libvpx-vp9", fps, options)
@@ -181,11 +161,8 @@ def add_pictures(container: OutputContainer, fps: Fraction, size: tuple[int, int
 def read_sound(
     path: Path | None, start: Fraction, container: OutputContainer
 ) -> Generator[tuple[Fraction, Packet], None, None]:
-    """Packets of stereo AAC, or Opus in WebM, of what a file sounds like from `start` on, with its second.
-
-    Silence fills gaps; without a sound there is none.
-    """
-    if path is None or path.is_dir():
+    """Stereo AAC, or Opus in WebM, of a file from `start` on: packets with their seconds; silence fills gaps."""
+    if path is None or path.is_dir() or container.format.name == "gif":
         return
     check_file(path)
     with open_video(path) as source:
@@ -206,53 +183,16 @@ def read_sound(
                     yield packet.pts * packet.time_base, packet
 
 
-@contextmanager
-def write_gif(path: Path, fps: Fraction, size: tuple[int, int], overwrite: bool) -> Iterator[Put]:
-    """A GIF that repeats for ever, with one palette, of its first frames (as a rule, of all of them)."""
-    rate = min(fps, Fraction(GIF_MAX_FPS))
-    waiting: list[VideoFrame] = []
-    drawing: Graph | None = None
-    with output(path, overwrite, {"loop": "0"}) as container:
-        stream = container.add_stream("gif", rate, pix_fmt="pal8", time_base=GIF_TICK)
-        stream.width, stream.height = size
-
-        def draw() -> None:
-            nonlocal drawing
-            drawing = drawing or make_drawing(waiting)
-            for frame in waiting:
-                drawing.push(frame, 0)
-                container.mux(stream.encode(drawing.vpull()))
-            waiting.clear()
-
-        def put(image: np.ndarray, number: int) -> None:
-            place = number * rate // fps
-            if place == (number - 1) * rate // fps:
-                return
-            frame = VideoFrame.from_ndarray(image, "rgb24")
-            frame.pts, frame.time_base = round(place / rate / GIF_TICK), GIF_TICK
-            frame.duration = round(1 / rate / GIF_TICK)
-            waiting.append(frame)
-            if drawing or len(waiting) * image.nbytes > PALETTE_BYTES:
-                draw()
-
-        yield put
-        draw()
-        container.mux(stream.encode(None))
-
-
-def make_drawing(frames: list[VideoFrame]) -> Graph:
-    """A filter graph that draws frames with the palette of these."""
-    counting = make_graph(frames[0], [("palettegen", {})])
-    for frame in [*frames, None]:
-        counting.push(frame)
-    palette, graph = counting.vpull(), Graph()
-    draw = graph.add("paletteuse", diff_mode="rectangle")
-    for pad, one in enumerate((frames[0], palette)):
-        source = graph.add_buffer(width=one.width, height=one.height, format=one.format, time_base=GIF_TICK)
-        source.link_to(draw, 0, pad)
-    draw.link_to(graph.add("buffersink"))
+def make_converter(frame: VideoFrame, stream: VideoStream) -> Graph:
+    """A filter graph from RGB to YUV, or for a GIF to a palette for each frame, at a rate that viewers can show."""
+    if stream.name != "gif":
+        return make_graph(frame, [("scale", YUV), ("format", {"pix_fmts": "yuv420p"})])
+    graph = Graph()
+    source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base)
+    rate, split = graph.add("fps", fps=str(stream.average_rate)), graph.add("split")
+    palette, draw = graph.add("palettegen", stats_mode="single"), graph.add("paletteuse", new="1")
+    graph.link_nodes(source, rate, split, draw, graph.add("buffersink"))
+    split.link_to(palette, 1)
+    palette.link_to(draw, 0, 1)
     graph.configure()
-    palette.pts = 0
-    source.push(palette)
-    source.push(None)
     return graph

@@ -14,7 +14,7 @@ from animask.config import MODEL_PRESETS
 from animask.images import write_image
 from animask.model import Animator
 from animask.toons import pose_at, render, sample_identity
-from animask.video import VideoWriter
+from animask.video import write_video
 from animask.weights import save_model
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a run in the background ignores it, and so would children
@@ -67,7 +67,5 @@ def driver(sound: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A toon in motion with sound: FRAMES frames of 112×80 at 30000/1001."""
     path = tmp_path_factory.mktemp("driver") / "driver.mp4"
     identity = sample_identity(2)
-    with VideoWriter(path, FPS, (112, 80), audio=sound) as writer:
-        for number in range(FRAMES):
-            writer.write(np.ascontiguousarray(render(identity, pose_at(2, number / 10), 112)[16:96]))
+    write_video(path, (render(identity, pose_at(2, number / 10), 112)[16:96] for number in range(FRAMES)), FPS, sound)
     return path

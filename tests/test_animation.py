@@ -16,7 +16,7 @@ from animask.errors import AnimaskError, InputError
 from animask.images import read_image, write_image
 from animask.model import Animator
 from animask.toons import Pose, render, sample_identity
-from animask.video import VideoWriter, probe, read_frames
+from animask.video import probe, read_frames, write_video
 from animask.weights import save_model
 
 SIDE = 64
@@ -37,9 +37,8 @@ def face_settings(tiny_model: Animator, tmp_path_factory: pytest.TempPathFactory
 
 def grey_clip(path: Path, count: int, rate: int = 20, sound: Path | None = None) -> Path:
     """Frame k has the grey value 10 k."""
-    with VideoWriter(path, Fraction(rate), (SIDE, SIDE), audio=sound, crf=0) as writer:
-        for number in range(count):
-            writer.write(np.full((SIDE, SIDE, 3), 10 * number, np.uint8))
+    frames = (np.full((SIDE, SIDE, 3), 10 * number, np.uint8) for number in range(count))
+    write_video(path, frames, Fraction(rate), sound, crf=0)
     return path
 
 
@@ -189,12 +188,10 @@ def test_cuts_are_in_the_report_and_the_sound_stays_whole(
     face_settings: Settings, picture: Path, sound: Path, tmp_path: Path
 ) -> None:
     """Pasted, so that the picture stays whole, too."""
-    with VideoWriter(tmp_path / "cut.mp4", Fraction(12), (200, 100), audio=sound) as writer:
-        for number in range(16):
-            frame = np.full((100, 200, 3), 90 if number < 8 else 200, np.uint8)
-            at = 0 if number < 8 else 100
-            frame[:, at : at + 100] = render(sample_identity(32 if number < 8 else 58), Pose(), 100)
-            writer.write(frame)
+    left, right = np.full((100, 200, 3), 90, np.uint8), np.full((100, 200, 3), 200, np.uint8)
+    left[:, :100] = render(sample_identity(32), Pose(), 100)
+    right[:, 100:] = render(sample_identity(58), Pose(), 100)
+    write_video(tmp_path / "cut.mp4", [left] * 8 + [right] * 8, Fraction(12), sound)
     settings = replace(face_settings, source_crop="10,10,70", paste=True)
     report = animate_file(picture, tmp_path / "cut.mp4", tmp_path / "out.mp4", settings)
     assert len(report.shots) == 2

@@ -14,7 +14,7 @@ from animask.clay import clay_path
 from animask.datasets import Clip
 from animask.errors import AnimaskError, InputError
 from animask.images import write_image
-from animask.video import VideoWriter
+from animask.video import write_video
 
 SIDE = 64
 LENGTH = 6
@@ -32,9 +32,7 @@ def make_video(path: Path, count: int = LENGTH) -> Path:
             writer.write(grey(number))
         writer.release()
         return path
-    with VideoWriter(path, Fraction(25), (SIDE, SIDE)) as video:
-        for number in range(count):
-            video.write(grey(number))
+    write_video(path, map(grey, range(count)), Fraction(25))
     return path
 
 

@@ -26,7 +26,7 @@ from animask.preparation import (
     write_records,
 )
 from animask.toons import Pose, render, sample_identity
-from animask.video import VideoWriter, probe, read_frames
+from animask.video import probe, read_frames, write_video
 
 SMALL = PrepareConfig(resolution=64, box="centre", min_seconds=0.4, test=0.5)
 FACES = PrepareConfig(resolution=64, min_seconds=0.4, min_size=40, test=0)
@@ -45,11 +45,8 @@ def moving(colour, count, size=(96, 64)):
 
 
 def write(path, frames):
-    height, width = frames[0].shape[:2]
     path.parent.mkdir(parents=True, exist_ok=True)
-    with VideoWriter(path, Fraction(25), (width, height)) as writer:
-        for frame in frames:
-            writer.write(frame)
+    write_video(path, frames, Fraction(25))
     return path
 
 
@@ -196,11 +193,11 @@ def test_a_clip_that_cannot_be_written_ends_the_run(raw, tmp_path, monkeypatch):
     """A full disk is not the video's fault: it is not recorded as dropped, and the next run does it."""
     out = tmp_path / "data"
 
-    def fail(self, frame):
+    def fail(*arguments, **options):
         raise AnimaskError("No space left on device.")
 
     with monkeypatch.context() as patch, pytest.raises(AnimaskError):
-        patch.setattr(VideoWriter, "write", fail)
+        patch.setattr("animask.preparation.write_video", fail)
         prepare([raw / "bob.mp4"], out, SMALL)
     assert table(out) == [] and clips(out) == []
     assert prepare([raw / "bob.mp4"], out, SMALL).clips == 1

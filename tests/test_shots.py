@@ -19,7 +19,7 @@ from animask.shots import (
     read_squares,
 )
 from animask.toons import Pose, render, sample_identity
-from animask.video import VideoWriter, probe
+from animask.video import probe, write_video
 
 RATE = Fraction(12)
 HEIGHT, WIDTH, HEAD = 120, 240, 116
@@ -107,9 +107,7 @@ def scene(identity: int, at: int, colour: int) -> np.ndarray:
 
 
 def write(path: Path, frames: Sequence[np.ndarray]) -> Part:
-    with VideoWriter(path, RATE, (frames[0].shape[1], frames[0].shape[0]), crf=5) as writer:
-        for frame in frames:
-            writer.write(frame)
+    write_video(path, frames, RATE, crf=5)
     info = probe(path)
     return Part(info, RATE, 0, info.frames, WHITE)
 
