@@ -190,7 +190,8 @@ def make_converter(frame: VideoFrame, stream: VideoStream) -> Graph:
     graph = Graph()
     source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base)
     rate, split = graph.add("fps", fps=str(stream.average_rate)), graph.add("split")
-    palette, draw = graph.add("palettegen", stats_mode="single"), graph.add("paletteuse", new="1")
+    palette = graph.add("palettegen", stats_mode="single")
+    draw = graph.add("paletteuse", new="1", dither="none")  # a palette a frame hardly bands, and dithering flickers
     graph.link_nodes(source, rate, split, draw, graph.add("buffersink"))
     split.link_to(palette, 1)
     palette.link_to(draw, 0, 1)
