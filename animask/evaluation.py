@@ -67,8 +67,8 @@ def check_metrics(settings: Settings) -> None:
         if name not in METRICS:
             raise InputError(f"unknown metric {name!r}", f"choose from {', '.join(METRICS)}{nearest(name, METRICS)}")
     frames = [name for name in settings.metrics if METRICS[name].compares == "frames"]
-    if settings.protocol == "animation" and settings.dataset != "toons" and frames and not settings.pairs:
-        hint = "choose from akd, mkr, aed, csim; or name --pairs of clips that drive themselves, or take toons"
+    if settings.protocol == "animation" and settings.dataset != "toons" and frames:
+        hint = "choose from akd, mkr, aed, csim, or take toons"
         raise InputError(f"{', '.join(frames)}: nobody knows the true frames of an animation of these data", hint)
     if not settings.kind and len(frames) < len(settings.metrics):
         hint = "l1, psnr, ssim and lpips work on any data"

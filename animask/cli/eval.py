@@ -39,7 +39,6 @@ def check_page(path: Path | None) -> Path | None:
 KNOWN = "Several of l1 psnr ssim lpips akd mkr aed csim; default: l1 akd."
 WHERE = "Where the data set is, else $ANIMASK_DATA/NAME."
 FEWER = "Frames a video; default: all, toons: 16."
-PAIRS = "CSV with the columns source and driver; a clip may drive itself."
 EACH = "reconstruction: each video from itself; animation: by another identity."
 STEPS = "Rows without P_test, r or both."
 FASTER = "bf16 is faster and moves the third digit; auto: where fast."
@@ -62,7 +61,6 @@ def evaluate(
     data: Annotated[Path | None, Option(help=WHERE, rich_help_panel=DATA)] = None,
     limit: Annotated[int | None, Option(min=1, help="Videos; default: all, toons: 20.", rich_help_panel=DATA)] = None,
     frames: Annotated[int | None, Option(min=2, help=FEWER, rich_help_panel=DATA)] = None,
-    pairs: Annotated[Path | None, Option(help=PAIRS, rich_help_panel=DATA)] = None,
     weights: Weights = "portrait",
     protocol: Annotated[Protocol, Option(help=EACH)] = Protocol.reconstruction,
     ablation: Annotated[list[Ablation] | None, Option(help=STEPS, rich_help_panel=METHOD, show_default=False)] = None,
@@ -103,7 +101,6 @@ def evaluate(
         threshold=threshold,
         scale=scale,
         predictions=tuple(predictions or ()),  # type: ignore[arg-type]  # read_predictions made pairs of them
-        pairs=pairs,
         limit=limit,
         frames=frames,
         batch=batch,
