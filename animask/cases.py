@@ -188,7 +188,7 @@ def read_prediction(folder: Path, name: str, side: int) -> Iterator[np.ndarray]:
         yield frame
 
 
-def list_cases(settings: Settings, folder: Path, progress: Progress | None = None) -> Path:
+def list_cases(settings: Settings, folder: Path, progress: Progress = lambda done, total: None) -> Path:
     """Write FOLDER/list.csv (source, driver, output) with the sources as PNG and the drivers as lossless videos.
 
     They are of the size that the weights of the settings take. `animask animate --pairs` reads such a list, and so
@@ -203,8 +203,7 @@ def list_cases(settings: Settings, folder: Path, progress: Progress | None = Non
         write_image(source, case.source(side))
         write_film(driver, (shot.driver for shot in case.shots(side)), case.rate, side, crf=0)
         rows.append((str(source), str(driver), f"{case.name}.mp4"))
-        if progress:
-            progress(number + 1, len(cases))
+        progress(number + 1, len(cases))
     with replacing(folder / "list.csv") as partial, partial.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows(rows)
     return folder / "list.csv"

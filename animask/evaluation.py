@@ -216,7 +216,7 @@ def shares_of_copying(columns: Scores) -> dict[str, dict[str, float]]:
     }
 
 
-def evaluate(settings: Settings, progress: Progress | None = None) -> Result:
+def evaluate(settings: Settings, progress: Progress = lambda done, total: None) -> Result:
     """The metrics of some weights on a data set, beside those of copying the source and of other methods.
 
     progress(done, total) counts videos. A video that cannot be read is left out and named in the result. Raises
@@ -235,8 +235,7 @@ def evaluate(settings: Settings, progress: Progress | None = None) -> Result:
             records.append(evaluate_case(bench, detectors, case))
         except (AnimaskError, OSError) as error:
             failed[case.name] = str(error)
-        if progress:
-            progress(number + 1, len(cases))
+        progress(number + 1, len(cases))
     if not records:
         raise AnimaskError(f"no video could be evaluated; the first: {failed[cases[0].name]}")
     result = summarise(bench, detectors, records, failed, time.monotonic() - started)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Option
 
-from animask.cli.screen import Terminated, progress_bar, say, show_result, spoken
+from animask.cli.screen import progress_bar, say, show_result, spoken
 from animask.errors import InputError
 from animask.files import read_fps
 
@@ -237,11 +237,10 @@ def watched(quiet: bool, fate: str) -> Iterator[Callable[[int, int], None]]:
         def progress(done: int, total: int) -> None:
             nonlocal at
             at = done, total
-            if show:
-                show(done, total)
+            show(done, total)
 
         try:
             yield progress
-        except (KeyboardInterrupt, Terminated) as stop:
+        except (KeyboardInterrupt, SystemExit):  # Ctrl-C, SIGTERM
             say(f"animask: interrupted at frame {at[0]} of {at[1]}; {fate}")
-            sys.exit(143 if isinstance(stop, Terminated) else 130)
+            raise

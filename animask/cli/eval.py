@@ -117,7 +117,7 @@ def evaluate(
             measure(settings, progress, quiet, as_json)
 
 
-def measure(settings: "Settings", progress: "Progress | None", quiet: bool, as_json: bool) -> None:
+def measure(settings: "Settings", progress: "Progress", quiet: bool, as_json: bool) -> None:
     """Evaluate, and show the protocol, the table and what else there is to say. Exit code 1 where a video failed."""
     from animask.evaluation import evaluate as evaluate_settings
     from animask.results import sum_up, tabulate
