@@ -199,9 +199,29 @@ def animate_file(
     scene = open_scene(job, session)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        shape = write_frames(scene, session, job.output, progress)
-    said = [*scene.remarks, *(str(warning.message) for warning in caught)]
-    return describe(job, scene, session, shape, time.monotonic() - started, said)
+        width, height, frames = write_frames(scene, session, job.output, progress)
+    settings, weights = session.settings, session.weights
+    return Report(
+        source=str(source),
+        driver=str(driver),
+        output=str(output),
+        frames=frames,
+        fps=str(scene.part.rate),
+        width=width,
+        height=height,
+        audio=sound_of(scene, session, job.output) is not None,
+        device=session.device,
+        precision=session.precision,
+        seconds=round(time.monotonic() - started, 3),
+        weights=str(settings.weights),
+        weights_sha256=weights.digest,
+        weights_revision=weights.revision,
+        threshold=weights.config.threshold if settings.threshold is None else settings.threshold,
+        scale=weights.config.scale if settings.scale is None else settings.scale,
+        source_crop=scene.source,
+        shots=scene.shots,
+        warnings=[*scene.remarks, *(str(warning.message) for warning in caught)],
+    )
 
 
 def is_there(output: Path) -> bool:
@@ -293,34 +313,6 @@ def sound_of(scene: Scene, session: Session, output: Path) -> Path | None:
     silent = output.is_dir() or output.suffix.lower() in ("", ".gif")
     info = scene.part.info
     return info.path if session.settings.audio and info.has_audio and not silent else None
-
-
-def describe(
-    job: Job, scene: Scene, session: Session, shape: tuple[int, int, int], seconds: float, said: list[str]
-) -> Report:
-    """The report of a job that is done. shape: width, height, frames. seconds: it took. said: the warnings."""
-    settings, weights, (width, height, frames) = session.settings, session.weights, shape
-    return Report(
-        source=str(job.source),
-        driver=str(job.driver),
-        output=str(job.output),
-        frames=frames,
-        fps=str(scene.part.rate),
-        width=width,
-        height=height,
-        audio=sound_of(scene, session, job.output) is not None,
-        device=session.device,
-        precision=session.precision,
-        seconds=round(seconds, 3),
-        weights=str(settings.weights),
-        weights_sha256=weights.digest,
-        weights_revision=weights.revision,
-        threshold=weights.config.threshold if settings.threshold is None else settings.threshold,
-        scale=weights.config.scale if settings.scale is None else settings.scale,
-        source_crop=scene.source,
-        shots=scene.shots,
-        warnings=said,
-    )
 
 
 # a drawing of both crops

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import fields
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -88,6 +89,7 @@ Json = Annotated[bool, Option("--json", help="Print a report as JSON.", rich_hel
 
 
 def animate(
+    context: typer.Context,
     inputs: Inputs = None,
     output: Output = None,
     paste: Paste = False,
@@ -126,27 +128,7 @@ def animate(
     """
     from animask.animation import Settings
 
-    settings = Settings(
-        weights=weights,
-        device=device,
-        precision=precision.value,
-        batch=batch,
-        threshold=threshold,
-        scale=scale,
-        audio=audio,
-        layout=layout.value,  # type: ignore[arg-type]
-        overwrite=overwrite,
-        source_crop=source_crop,
-        driver_crop=driver_crop,
-        face=face,
-        driver_face=driver_face,
-        paste=paste,
-        quality=quality,
-        start=start,
-        end=end,
-        fps=fps,
-        background=background,
-    )
+    settings = Settings(**{field.name: context.params[field.name] for field in fields(Settings)})
     jobs = read_jobs(inputs or [], pairs, preview or output)
     with spoken(verbose):
         if preview is not None:
