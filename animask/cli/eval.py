@@ -2,7 +2,7 @@
 
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -47,6 +47,9 @@ Predictions = Annotated[
     list[str] | None,
     Option(metavar="NAME=FOLDER", help=MADE, callback=read_predictions, rich_help_panel=OTHERS, show_default=False),
 ]
+Ablations = Annotated[
+    list[Ablation] | None, Option("--ablation", help=STEPS, rich_help_panel=METHOD, show_default=False)
+]
 LIST = "Write sources, drivers, list.csv; stop."
 BLIND = "Write a blind study page; stop."
 Study = Annotated[Path | None, Option(metavar="OUT.html", help=BLIND, callback=check_page, rich_help_panel=OTHERS)]
@@ -56,6 +59,7 @@ Report = Annotated[Path | None, Option(help=PAGE, callback=check_page, rich_help
 
 
 def evaluate(
+    context: typer.Context,
     metrics: Annotated[list[str] | None, Option(help=KNOWN, show_default=False)] = None,
     dataset: Annotated[str, Option(help="toons, vox, taichi, bair or a folder.", rich_help_panel=DATA)] = "toons",
     data: Annotated[Path | None, Option(help=WHERE, rich_help_panel=DATA)] = None,
@@ -63,7 +67,7 @@ def evaluate(
     frames: Annotated[int | None, Option(min=2, help=FEWER, rich_help_panel=DATA)] = None,
     weights: Weights = "portrait",
     protocol: Annotated[Protocol, Option(help=EACH)] = Protocol.reconstruction,
-    ablation: Annotated[list[Ablation] | None, Option(help=STEPS, rich_help_panel=METHOD, show_default=False)] = None,
+    ablations: Ablations = None,
     threshold: Threshold = None,
     scale: Scale = None,
     device: Device = "auto",
@@ -91,23 +95,9 @@ def evaluate(
     from animask.cases import Settings, list_cases
     from animask.study import write_study
 
-    settings = Settings(
-        metrics=tuple(dict.fromkeys(metrics or Settings.metrics)),
-        dataset=dataset,
-        data=data,
-        weights=weights,
-        protocol=protocol,
-        ablations=tuple(ablation or ()),
-        threshold=threshold,
-        scale=scale,
-        predictions=tuple(predictions or ()),  # type: ignore[arg-type]  # read_predictions made pairs of them
-        limit=limit,
-        frames=frames,
-        batch=batch,
-        device=device,
-        precision=precision,
-        report=report,
-    )
+    given = {field.name: context.params[field.name] for field in fields(Settings)}
+    lists = {"metrics": tuple(dict.fromkeys(metrics or Settings.metrics)), "ablations": tuple(ablations or ())}
+    settings = Settings(**given | lists | {"predictions": tuple(predictions or ())})
     with progress_bar("evaluating", "videos", quiet) as progress:
         if list_folder:
             print(list_cases(settings, list_folder, progress))
