@@ -189,10 +189,9 @@ def animate_file(
 ) -> Report:
     """Animate the picture in one file with the video in another; the result is at `output` only when it is whole.
 
-    The suffix of `output` chooses the format; without one it is a folder of PNG frames. progress(done, total) is
-    called after every frame. session: in place of settings, so that many calls load one model. Raises InputError for
-    files that cannot be read or an output that exists, MissingError for weights or a face that is not there,
-    AnimaskError for what fails on the way.
+    Its suffix chooses the format; without one it is a folder of PNG frames. progress(done, total): called after every
+    frame. session: in place of settings, so that many calls load one model. Raises InputError for files that cannot be
+    read or an output that exists, MissingError without weights or a face, AnimaskError for what fails on the way.
     """
     session = session or Session(settings or Settings())
     started, job = time.monotonic(), Job(Path(source), Path(driver), Path(output))
@@ -230,11 +229,7 @@ def is_there(output: Path) -> bool:
 
 
 def open_scene(job: Job, session: Session) -> Scene:
-    """Read the picture, look at the driver and choose the squares; but first see whether the output can be made.
-
-    Raises InputError for files that cannot be read and an output that is an input or must not be replaced,
-    MissingError where a face is wanted and none is there.
-    """
+    """Read the picture, look at the driver and choose the squares; but first see whether the output can be made."""
     settings, output = session.settings, job.output
     if any(output.exists() and path.exists() and output.samefile(path) for path in job[:2]):
         raise InputError(f"{output} is an input.", "Choose another name for the output.")

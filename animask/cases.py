@@ -86,9 +86,8 @@ class Shot(NamedTuple):
 
 
 class Case(NamedTuple):
-    """A video: its unique name, also of its predictions; who is to be seen; frames a second of its driver.
-
-    source, shots: from a side R to the source frame, RGB uint8 (R, R, 3), and to the shots, made as they are asked for.
+    """A video: its unique name, also of its predictions; who is seen; frames a second of its driver; and from a side R
+    its source frame, RGB uint8 (R, R, 3), and its shots, made as they are asked for.
     """
 
     name: str
@@ -99,10 +98,7 @@ class Case(NamedTuple):
 
 
 def toon_case(source: int, driver: int, frames: int) -> Case:
-    """Toon `source` driven by toon `driver`; where they are one, frame 0 is the source and the rest drive it.
-
-    The truth is the source's identity in the driver's pose.
-    """
+    """Frames of toon `driver`, and the truth: toon `source` in its poses. Where they are one, frame 0 is the source."""
     who, by, same = sample_identity(source), sample_identity(driver), source == driver
 
     def shots(side: int) -> Iterator[Shot]:
@@ -189,10 +185,9 @@ def read_prediction(folder: Path, name: str, side: int) -> Iterator[np.ndarray]:
 
 
 def list_cases(settings: Settings, folder: Path, progress: Progress = lambda done, total: None) -> Path:
-    """Write FOLDER/list.csv (source, driver, output) with the sources as PNG and the drivers as lossless videos.
+    """Write FOLDER/list.csv (source, driver, output), sources as PNG and drivers as lossless videos; returns its path.
 
-    They are of the size that the weights of the settings take. `animask animate --pairs` reads such a list, and so
-    can a loop over another method's demo script. Returns the path of the list.
+    They have the size that the weights take. `animask animate --pairs` reads such a list.
     """
     side, cases = find_weights(settings.weights).config.resolution, plan(settings)
     rows = [("source", "driver", "output")]

@@ -219,9 +219,8 @@ def shares_of_copying(columns: Scores) -> dict[str, dict[str, float]]:
 def evaluate(settings: Settings, progress: Progress = lambda done, total: None) -> Result:
     """The metrics of some weights on a data set, beside those of copying the source and of other methods.
 
-    progress(done, total) counts videos. A video that cannot be read is left out and named in the result. Raises
-    InputError for settings or data that do not fit, MissingError for weights or networks that are not there,
-    AnimaskError if no video could be evaluated.
+    A video that cannot be read is left out and named in the result. Raises InputError for settings or data that do not
+    fit, MissingError for weights or networks that are not there, AnimaskError if no video could be evaluated.
     """
     started = time.monotonic()
     check_metrics(settings)

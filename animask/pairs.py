@@ -149,7 +149,7 @@ def unpack(rows: list[np.ndarray], resolution: int, clay: bool) -> tuple[Tensor,
 def shake(batch: Batch, config: TrainConfig, mask_size: int, generator: torch.Generator) -> Batch:
     """A loaded batch, on the device of the generator, to the floats of a step: moved, flipped, clay at the masks' size.
 
-    Pictures are moved and warped twice, so that they differ; with clay, frames of clips are moved as well.
+    The two frames of a picture are moved and warped apart; with clay, frames of clips are moved as well.
     """
     kinds = batch.kinds
     s, target, other = (x.float().div(255).contiguous(memory_format=torch.channels_last) for x in batch[1:4])
@@ -183,8 +183,7 @@ def resize(clay: Tensor, size: int) -> Tensor:
 def open_pairs(dataset: str, model: ModelConfig, config: TrainConfig, report: Report) -> tuple[Pairs, Pairs]:
     """The training stream of a data set and a held-out stream of plain pairs, decoded into the cache.
 
-    dataset: "toons", or what `locate` finds; with config.masks "taught", only what has clay is taken. report: takes
-    lines for people. Raises InputError if there is no data.
+    dataset: "toons", or what `locate` finds; of it, what has clay where masks are taught. InputError without data.
     """
     size, folder, taught = model.resolution, cache_folder(), config.masks == "taught"
     clips: dict[str, list[Path]] = {}
@@ -227,7 +226,7 @@ def spread(clips: list[Clip]) -> list[Clip]:
 def read_pictures(folder: str, resolution: int, taught: bool, report: Report) -> tuple[np.ndarray, ...]:
     """All pictures of a folder as rows of `pack`, centred squares, sorted by name; taught: those with clay, with it.
 
-    A broken picture is reported once with its name and left out. Raises InputError if none is left.
+    A broken picture is reported and left out; InputError if none is left.
     """
     if not folder:
         raise InputError("The share `stills` needs a folder of pictures.", "Name it with --stills.")

@@ -98,10 +98,9 @@ class Votes:
 
 
 def write_study(settings: Settings, path: Path, progress: Progress = lambda done, total: None) -> Path:
-    """Write the page: picture, driver, and what every variant and every other method made, in random order.
+    """Write the page: picture, driver, and what every variant and method made, in random order; returns the path.
 
-    Everything is inside the page; who made what is not to be seen on it. Raises what `evaluate` raises, and
-    InputError for a video that cannot be read. Returns the path.
+    Raises what `evaluate` raises, and InputError for a video that cannot be read.
     """
     cases = plan(settings)
     check_predictions(settings, cases)
