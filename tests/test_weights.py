@@ -181,10 +181,7 @@ def test_missing_files_say_where_they_were_looked_for(name: str) -> None:
         lambda whole: b"hello, I am a text",
         lambda whole: struct.pack("<Q", 2**63) + b"{" + bytes(50),
         lambda whole: struct.pack("<Q", 2) + b"[]",
-        lambda whole: struct.pack("<Q", 60) + b'{"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}}',
-        lambda whole: whole[:100],
         lambda whole: whole[:-1],
-        lambda whole: whole + b"\0",
     ],
 )
 def test_garbage_and_cut_files_are_refused(damage: Callable, tiny_weights: Path, tmp_path: Path) -> None:

@@ -60,16 +60,11 @@ def spread_lists(arguments: list[str]) -> list[str]:
     result: list[str] = []
     flag = ""
     for argument in arguments:
+        values = argument
         if argument.startswith("-"):
-            name, _, value = argument.partition("=")
+            name, _, values = argument.partition("=")
             flag = name if name in LISTS else ""
-            if not flag:
-                result.append(argument)
-            argument = value if flag else ""
-        if flag:
-            result += [item for name in argument.split(",") if name for item in (flag, name)]
-        elif argument:
-            result.append(argument)
+        result += [item for value in values.split(",") if value for item in (flag, value)] if flag else [argument]
     return result
 
 
