@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from animask.crops import Crop, Paste, crop_face, draw_crop, named_crop, parse_crop, picture_part
-from animask.devices import DTYPES, pick_device, pick_precision
+from animask.devices import pick_device, pick_precision
 from animask.errors import InputError
 from animask.files import REPLACE
 from animask.fusion import fuse
@@ -83,6 +83,7 @@ class Session:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.precision = settings.precision  # of the model: known when it is loaded, "fp32" where half does not do
         self.drivers: dict[Path, tuple[Part, list[Shot], list[str]]] = {}
 
     @cached_property
@@ -103,9 +104,10 @@ class Session:
     def open(self, precision: str) -> Animator:
         """The model on the device of the settings, in a precision."""
         device, reason = pick_device(self.settings.device)
-        chosen, why = pick_precision(precision, device)
-        log.info("weights %s, device %s (%s), precision %s (%s)", self.settings.weights, device, reason, chosen, why)
-        return at_precision(fuse(load_model(self.weights, device)), chosen)
+        self.precision, why = pick_precision(precision, device)
+        how = device, reason, self.precision, why
+        log.info("weights %s, device %s (%s), precision %s (%s)", self.settings.weights, *how)
+        return at_precision(fuse(load_model(self.weights, device)), self.precision)
 
     def exact(self) -> Animator:
         """The model in float32, read anew, because what was cast is rounded; all jobs go on with it."""
@@ -121,12 +123,6 @@ class Session:
     def device(self) -> str:
         """Where the model is, such as "cuda:1"."""
         return str(device_of(self.model))
-
-    @property
-    def precision(self) -> str:
-        """What the model computes in now; it changes where half precision does not do."""
-        dtype = next(self.model.parameters()).dtype
-        return next(name for name, known in DTYPES.items() if known == dtype)
 
 
 class Job(NamedTuple):

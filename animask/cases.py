@@ -2,19 +2,19 @@
 methods made of these: FOLDER/NAME.mp4, or another video, or a folder of pictures, frame for frame of the same size."""
 
 import csv
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from importlib.metadata import version
-from itertools import count, islice
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from animask.config import DATASETS, ModelConfig, nearest
-from animask.datasets import Clip, list_clips, locate, read_clip, thin
+from animask.datasets import Clip, list_clips, locate, read_clip, spread, thin
 from animask.errors import InputError
 from animask.files import replacing
 from animask.images import read_image, write_image
@@ -141,13 +141,7 @@ def plan(settings: Settings) -> list[Case]:
     names = Counter(case.name for case in cases)
     if twice := next((name for name in names if names[name] > 1), None):
         raise InputError(f"two test videos are called {twice}", "give their files different names")
-    return (take_turns(cases) if settings.by_people else cases)[: settings.limit]
-
-
-def take_turns(cases: list[Case]) -> list[Case]:
-    """The first video of every person, then the second, and so on, so that any beginning shows many people."""
-    turns: dict[str, count[int]] = defaultdict(count)
-    return sorted(cases, key=lambda case: next(turns[case.person]))
+    return (spread(cases, lambda case: case.person) if settings.by_people else cases)[: settings.limit]
 
 
 def next_other(clips: list[Clip], place: int) -> Clip:

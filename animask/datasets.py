@@ -4,9 +4,11 @@ import hashlib
 import os
 import random
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import TypeVar
 
@@ -79,6 +81,12 @@ def list_clips(root: Path, split: str, identities: str = "prefix") -> list[Clip]
 def with_clay(clips: list[Clip]) -> list[Clip]:
     """The clips that have clay, with it."""
     return [replace(clip, clay=clay) for clip in clips if (clay := find_clay(clip.path))]
+
+
+def spread(items: Iterable[Item], identity: Callable[[Item], str]) -> list[Item]:
+    """The first item of every identity, then the second, and so on, so that any beginning holds many identities."""
+    turns: dict[str, count[int]] = defaultdict(count)
+    return sorted(items, key=lambda item: next(turns[identity(item)]))
 
 
 def is_clip(path: Path) -> bool:

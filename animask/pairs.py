@@ -4,10 +4,8 @@ Every sample is a pure function of `(seed, number)`, so a run resumes at any num
 the samples that it would have seen without the stop. What moves and flips them is drawn by the training step.
 """
 
-from collections import defaultdict
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,13 +21,13 @@ from animask.datasets import (
     STRIP_SUFFIXES,
     TOON_IDENTITIES,
     TROUPE,
-    Clip,
     Report,
     cache_folder,
     fill_cache,
     list_clips,
     locate,
     pack,
+    spread,
     toon_pool,
     with_clay,
 )
@@ -191,11 +189,11 @@ def open_pairs(dataset: str, model: ModelConfig, config: TrainConfig, report: Re
     if dataset != "toons":
         root = locate(dataset, Path(config.data) if config.data else None)
         listed = list_clips(root, "train", config.identities)
-        listed = spread(with_clay(listed) if taught else listed)[: config.limit_videos]
+        listed = spread(with_clay(listed) if taught else listed, lambda clip: clip.identity)[: config.limit_videos]
         report(f"{len(listed)} training clips in {root}; decoding what is not in the cache yet ({folder})")
         clips = fill_cache(listed, size, folder, config.workers, report)
         try:
-            listed = spread(list_clips(root, "test", config.identities))[:HELD_OUT_CLIPS]
+            listed = spread(list_clips(root, "test", config.identities), lambda clip: clip.identity)[:HELD_OUT_CLIPS]
             held_out = fill_cache(listed, size, folder, config.workers, report)
         except InputError:
             report("no test split that can be read: held-out figures are of training clips")
@@ -215,12 +213,6 @@ def has_clay(dataset: str, config: TrainConfig) -> bool:
         return True
     root = locate(dataset, Path(config.data) if config.data else None)
     return bool(with_clay(list_clips(root, "train", config.identities)))
-
-
-def spread(clips: list[Clip]) -> list[Clip]:
-    """The first clip of every identity, then the second, and so on, so that any beginning holds many identities."""
-    turns: dict[str, count[int]] = defaultdict(count)
-    return sorted(clips, key=lambda clip: next(turns[clip.identity]))
 
 
 def read_pictures(folder: str, resolution: int, taught: bool, report: Report) -> tuple[np.ndarray, ...]:
