@@ -184,10 +184,7 @@ def animate_all(jobs: "list[Job]", settings: "Settings", skip_existing: bool, qu
     """Many jobs: the paths of the results or a summary; exit code 1 if one failed."""
     from animask.jobs import animate_many
 
-    def tell(line: str) -> None:
-        if not quiet:
-            say(line)
-
+    tell = (lambda line: None) if quiet else say
     no_bar = quiet or not sys.stderr.isatty()  # a line a job is enough for a log file
     with watched(no_bar, "results that are whole stay") as progress:
         summary = animate_many(jobs, settings, skip_existing, progress, tell)
