@@ -163,15 +163,10 @@ def lay_out(trace: Trace, source: np.ndarray, driver: list[np.ndarray], layout: 
             yield np.hstack([source, frame, result])
     else:
         masks = [to_images(x.expand(len(results), -1, -1, -1)) for x in (trace.m_s, trace.m_d, trace.m_dp, trace.m_dr)]
-        coarse = to_images(trace.c)
+        coarse, size = to_images(trace.c), source.shape[:2]
         for i, frame in enumerate(driver):
-            m_s, m_d, m_dp, m_dr = (enlarge(mask[i], len(source)) for mask in masks)
+            m_s, m_d, m_dp, m_dr = (cv2.resize(mask[i], size, interpolation=cv2.INTER_NEAREST) for mask in masks)
             yield label(COLUMNS, [source, m_s, frame, m_d, m_dp, m_dr, coarse[i], results[i]])
-
-
-def enlarge(mask: np.ndarray, side: int) -> np.ndarray:
-    """A mask image at the size of a frame, its pixels visible."""
-    return cv2.resize(mask, (side, side), interpolation=cv2.INTER_NEAREST)
 
 
 def label(names: tuple[str, ...], images: list[np.ndarray]) -> np.ndarray:
