@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from animask.crops import Crop, Paste, crop_face, draw_crop, named_crop, parse_crop, picture_part
-from animask.devices import DTYPES, pick_device, pick_precision
+from animask.devices import pick_device, pick_precision
 from animask.errors import InputError
 from animask.files import REPLACE
 from animask.fusion import fuse
@@ -82,6 +82,7 @@ class Session:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.precision = settings.precision  # of the model: known when it is loaded, "fp32" where half does not do
         self.drivers: dict[Path, tuple[Part, list[Shot], list[str]]] = {}
 
     @cached_property
@@ -102,9 +103,10 @@ class Session:
     def open(self, precision: str) -> Animator:
         """The model on the device of the settings, in a precision."""
         device, reason = pick_device(self.settings.device)
-        chosen, why = pick_precision(precision, device)
-        log.info("weights %s, device %s (%s), precision %s (%s)", self.settings.weights, device, reason, chosen, why)
-        return at_precision(fuse(load_model(self.weights, device)), chosen)
+        self.precision, why = pick_precision(precision, device)
+        how = device, reason, self.precision, why
+        log.info("weights %s, device %s (%s), precision %s (%s)", self.settings.weights, *how)
+        return at_precision(fuse(load_model(self.weights, device)), self.precision)
 
     def exact(self) -> Animator:
         """The model in float32, read anew, because what was cast is rounded; all jobs go on with it."""
@@ -120,12 +122,6 @@ class Session:
     def device(self) -> str:
         """Where the model is, such as "cuda:1"."""
         return str(device_of(self.model))
-
-    @property
-    def precision(self) -> str:
-        """What the model computes in now; it changes where half precision does not do."""
-        dtype = next(self.model.parameters()).dtype
-        return next(name for name, known in DTYPES.items() if known == dtype)
 
 
 class Job(NamedTuple):
@@ -188,19 +184,38 @@ def animate_file(
 ) -> Report:
     """Animate the picture in one file with the video in another; the result is at `output` only when it is whole.
 
-    The suffix of `output` chooses the format; without one it is a folder of PNG frames. progress(done, total) is
-    called after every frame. session: in place of settings, so that many calls load one model. Raises InputError for
-    files that cannot be read or an output that exists, MissingError for weights or a face that is not there,
-    AnimaskError for what fails on the way.
+    Its suffix chooses the format; without one it is a folder of PNG frames. progress(done, total): called after every
+    frame. session: in place of settings, so that many calls load one model. Raises InputError for files that cannot be
+    read or an output that exists, MissingError without weights or a face, AnimaskError for what fails on the way.
     """
     session = session or Session(settings or Settings())
     started, job = time.monotonic(), Job(Path(source), Path(driver), Path(output))
     scene = open_scene(job, session)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        shape = write_frames(scene, session, job.output, progress)
-    said = [*scene.remarks, *(str(warning.message) for warning in caught)]
-    return describe(job, scene, session, shape, time.monotonic() - started, said)
+        width, height, frames = write_frames(scene, session, job.output, progress)
+    settings, weights = session.settings, session.weights
+    return Report(
+        source=str(source),
+        driver=str(driver),
+        output=str(output),
+        frames=frames,
+        fps=str(scene.part.rate),
+        width=width,
+        height=height,
+        audio=sound_of(scene, session, job.output) is not None,
+        device=session.device,
+        precision=session.precision,
+        seconds=round(time.monotonic() - started, 3),
+        weights=str(settings.weights),
+        weights_sha256=weights.digest,
+        weights_revision=weights.revision,
+        threshold=weights.config.threshold if settings.threshold is None else settings.threshold,
+        scale=weights.config.scale if settings.scale is None else settings.scale,
+        source_crop=scene.source,
+        shots=scene.shots,
+        warnings=[*scene.remarks, *(str(warning.message) for warning in caught)],
+    )
 
 
 def is_there(output: Path) -> bool:
@@ -209,11 +224,7 @@ def is_there(output: Path) -> bool:
 
 
 def open_scene(job: Job, session: Session) -> Scene:
-    """Read the picture, look at the driver and choose the squares; but first see whether the output can be made.
-
-    Raises InputError for files that cannot be read and an output that is an input or must not be replaced,
-    MissingError where a face is wanted and none is there.
-    """
+    """Read the picture, look at the driver and choose the squares; but first see whether the output can be made."""
     settings, output = session.settings, job.output
     if any(output.exists() and path.exists() and output.samefile(path) for path in job[:2]):
         raise InputError(f"{output} is an input.", "Choose another name for the output.")
@@ -290,34 +301,6 @@ def sound_of(scene: Scene, session: Session, output: Path) -> Path | None:
     silent = output.is_dir() or output.suffix.lower() in ("", ".gif")
     info = scene.part.info
     return info.path if session.settings.audio and info.has_audio and not silent else None
-
-
-def describe(
-    job: Job, scene: Scene, session: Session, shape: tuple[int, int, int], seconds: float, said: list[str]
-) -> Report:
-    """The report of a job that is done. shape: width, height, frames. seconds: it took. said: the warnings."""
-    settings, weights, (width, height, frames) = session.settings, session.weights, shape
-    return Report(
-        source=str(job.source),
-        driver=str(job.driver),
-        output=str(job.output),
-        frames=frames,
-        fps=str(scene.part.rate),
-        width=width,
-        height=height,
-        audio=sound_of(scene, session, job.output) is not None,
-        device=session.device,
-        precision=session.precision,
-        seconds=round(seconds, 3),
-        weights=str(settings.weights),
-        weights_sha256=weights.digest,
-        weights_revision=weights.revision,
-        threshold=weights.config.threshold if settings.threshold is None else settings.threshold,
-        scale=weights.config.scale if settings.scale is None else settings.scale,
-        source_crop=scene.source,
-        shots=scene.shots,
-        warnings=said,
-    )
 
 
 # a drawing of both crops

@@ -7,16 +7,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from importlib.metadata import version
-from itertools import islice, zip_longest
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from animask.config import DATASETS, ModelConfig, nearest
-from animask.datasets import TOON_IDENTITIES, Clip, list_clips, locate, read_clip, thin
+from animask.datasets import Clip, list_clips, locate, read_clip, spread, thin
 from animask.errors import InputError
-from animask.files import read_text, replacing
+from animask.files import replacing
 from animask.images import read_image, write_image
 from animask.perturb import Threshold
 from animask.probing import list_pictures
@@ -49,7 +49,6 @@ class Settings:
     threshold: Threshold | None = None  # ρ and scale of P_test; None: what the weights say
     scale: float | None = None
     predictions: tuple[tuple[str, Path], ...] = ()  # of other methods: name, and folder with one video for each case
-    pairs: Path | None = None  # a CSV file with the columns source and driver
     limit: int | None = None  # videos
     frames: int | None = None  # driver frames a video, evenly spread; None: all, of toons TOON_FRAMES
     batch: int = 8  # driver frames at a time
@@ -63,10 +62,10 @@ class Settings:
                 raise InputError(f"unknown name {value!r}", f"choose from {', '.join(known)}{nearest(value, known)}")
         for name in {name for name, _ in self.predictions} & {"copy", "full", "raw m(d)", *ABLATIONS}:
             raise InputError(f"{name!r} is the name of a row of ours", "give the other method another name")
-        steps = self.ablations or self.pairs or self.threshold is not None or self.scale is not None
+        steps = self.ablations or self.threshold is not None or self.scale is not None
         if self.protocol == "reconstruction" and steps:
             hint = "add --protocol animation"
-            raise InputError("reconstruction uses neither P_test nor r nor pairs, so it has no such choice", hint)
+            raise InputError("reconstruction uses neither P_test nor r, so it has no such choice", hint)
 
     @property
     def kind(self) -> str:
@@ -87,9 +86,8 @@ class Shot(NamedTuple):
 
 
 class Case(NamedTuple):
-    """A video: its unique name, also of its predictions; who is to be seen; frames a second of its driver.
-
-    source, shots: from a side R to the source frame, RGB uint8 (R, R, 3), and to the shots, made as they are asked for.
+    """A video: its unique name, also of its predictions; who is seen; frames a second of its driver; and from a side R
+    its source frame, RGB uint8 (R, R, 3), and its shots, made as they are asked for.
     """
 
     name: str
@@ -100,10 +98,7 @@ class Case(NamedTuple):
 
 
 def toon_case(source: int, driver: int, frames: int) -> Case:
-    """Toon `source` driven by toon `driver`; where they are one, frame 0 is the source and the rest drive it.
-
-    The truth is the source's identity in the driver's pose.
-    """
+    """Frames of toon `driver`, and the truth: toon `source` in its poses. Where they are one, frame 0 is the source."""
     who, by, same = sample_identity(source), sample_identity(driver), source == driver
 
     def shots(side: int) -> Iterator[Shot]:
@@ -131,66 +126,22 @@ def clip_case(source: Clip, driver: Clip, frames: int | None) -> Case:
 
 
 def plan(settings: Settings) -> list[Case]:
-    """The videos of an evaluation, in order. Raises InputError where the data or the pairs cannot be read."""
+    """The videos of an evaluation, in order: each by itself, or by another identity. InputError for unusable data."""
+    animates = settings.protocol == "animation"
     if settings.dataset == "toons":
-        cases = [toon_case(*pair, settings.frames or TOON_FRAMES) for pair in pair_toons(settings)]
+        offset = FIRST_DRIVER if animates else 0
+        numbers, frames = range(settings.limit or TOON_VIDEOS), settings.frames or TOON_FRAMES
+        cases = [toon_case(number, number + offset, frames) for number in numbers]
     else:
         root = locate(settings.dataset, settings.data)
         identities = DATASETS.get(settings.dataset, {}).get("identities", "prefix")
         clips = list_clips(root, "test", identities)
-        cases = [clip_case(*pair, settings.frames) for pair in pair_clips(settings, clips)]
-    for name, count in Counter(case.name for case in cases).items():
-        if count > 1:
-            raise InputError(f"two test videos are called {name}", "give their files different names")
-    return (take_turns(cases) if settings.by_people else cases)[: settings.limit]
-
-
-def take_turns(cases: list[Case]) -> list[Case]:
-    """The first video of every person, then the second, and so on, so that any beginning shows many people."""
-    groups: dict[str, list[Case]] = {}
-    for case in cases:
-        groups.setdefault(case.person, []).append(case)
-    return [case for turn in zip_longest(*groups.values()) for case in turn if case]
-
-
-def read_pairs(path: Path) -> list[tuple[str, str]]:
-    """Names of source and driver, from a CSV file with these columns; of paths, their last parts."""
-    try:
-        rows = list(csv.DictReader(read_text(path).splitlines(), strict=True))
-        pairs = [(Path(row["source"]).name, Path(row["driver"]).name) for row in rows]
-    except (csv.Error, KeyError, TypeError) as error:
-        raise InputError(f"{path} is no list of pairs", "a CSV file with the columns source,driver") from error
-    if not pairs:
-        raise InputError(f"{path} lists no pairs")
-    return pairs
-
-
-def pair_toons(settings: Settings) -> list[tuple[int, int]]:
-    """Source and driver: the pairs, or the first toons; all held out from training."""
-    if settings.pairs:
-        return [(read_number(source), read_number(driver)) for source, driver in read_pairs(settings.pairs)]
-    offset = FIRST_DRIVER if settings.protocol == "animation" else 0
-    return [(number, number + offset) for number in range(settings.limit or TOON_VIDEOS)]
-
-
-def read_number(name: str) -> int:
-    """The number of a toon; InputError if it is none of those that are held out from training."""
-    if name.isdecimal() and int(name) < TOON_IDENTITIES:
-        return int(name)
-    raise InputError(f"{name!r} is no test toon", f"give numbers below {TOON_IDENTITIES}; those above are for training")
-
-
-def pair_clips(settings: Settings, clips: list[Clip]) -> list[tuple[Clip, Clip]]:
-    """Source and driver: every clip by itself; or the pairs; or every clip by the next one of another identity."""
-    if settings.protocol == "reconstruction":
-        return [(clip, clip) for clip in clips]
-    if not settings.pairs:
-        return [(clip, next_other(clips, place)) for place, clip in enumerate(clips)]
-    known, pairs = {clip.path.name: clip for clip in clips}, read_pairs(settings.pairs)
-    for name in (name for pair in pairs for name in pair):
-        if name not in known:
-            raise InputError(f"{settings.pairs} names {name!r}, which is no test clip", nearest(name, known)[2:])
-    return [(known[source], known[driver]) for source, driver in pairs]
+        drivers = [next_other(clips, place) for place in range(len(clips))] if animates else clips
+        cases = [clip_case(*pair, settings.frames) for pair in zip(clips, drivers, strict=True)]
+    names = Counter(case.name for case in cases)
+    if twice := next((name for name in names if names[name] > 1), None):
+        raise InputError(f"two test videos are called {twice}", "give their files different names")
+    return (spread(cases, lambda case: case.person) if settings.by_people else cases)[: settings.limit]
 
 
 def next_other(clips: list[Clip], place: int) -> Clip:
@@ -198,7 +149,7 @@ def next_other(clips: list[Clip], place: int) -> Clip:
     for clip in clips[place:] + clips[:place]:
         if clip.identity != clips[place].identity:
             return clip
-    raise InputError("all test clips show one identity", "give --pairs, or use --protocol reconstruction")
+    raise InputError("all test clips show one identity", "use --protocol reconstruction")
 
 
 def find_prediction(folder: Path, name: str) -> Path:
@@ -227,11 +178,10 @@ def read_prediction(folder: Path, name: str, side: int) -> Iterator[np.ndarray]:
         yield frame
 
 
-def list_cases(settings: Settings, folder: Path, progress: Progress | None = None) -> Path:
-    """Write FOLDER/list.csv (source, driver, output) with the sources as PNG and the drivers as lossless videos.
+def list_cases(settings: Settings, folder: Path, progress: Progress = lambda done, total: None) -> Path:
+    """Write FOLDER/list.csv (source, driver, output), sources as PNG and drivers as lossless videos; returns its path.
 
-    They are of the size that the weights of the settings take. `animask animate --pairs` reads such a list, and so
-    can a loop over another method's demo script. Returns the path of the list.
+    They have the size that the weights take. `animask animate --pairs` reads such a list.
     """
     side, cases = find_weights(settings.weights).config.resolution, plan(settings)
     rows = [("source", "driver", "output")]
@@ -242,8 +192,7 @@ def list_cases(settings: Settings, folder: Path, progress: Progress | None = Non
         write_image(source, case.source(side))
         write_video(driver, (shot.driver for shot in case.shots(side)), case.rate, crf=0)
         rows.append((str(source), str(driver), f"{case.name}.mp4"))
-        if progress:
-            progress(number + 1, len(cases))
+        progress(number + 1, len(cases))
     with replacing(folder / "list.csv") as partial, partial.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows(rows)
     return folder / "list.csv"
@@ -264,7 +213,7 @@ def describe(settings: Settings, config: ModelConfig) -> dict[str, str]:
         "source": "frame 0 of the source video; it does not count where a video drives itself",
         "truth": "the source's identity in the driver's pose, rendered" if toons else known,
         "method": f"P_test with ρ = {rho}, scale {scale:g}, then r" if animates else "raw m(d): no P_test, no r",
-        "pairs": f"from {settings.pairs.name}" if settings.pairs else pairs if animates else "each video with itself",
+        "pairs": pairs if animates else "each video with itself",
         "frames": f"{settings.frames or TOON_FRAMES} a video, {TOON_RATE:g} a second" if toons else frames,
         "mean": "over people, of the means over their used frames" if settings.by_people else "over all used frames",
         "resolution": str(config.resolution),

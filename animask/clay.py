@@ -56,7 +56,7 @@ def paint_clay(picture: np.ndarray, size: int = CLAY_SIZE) -> np.ndarray:
 
 @cache
 def list_triangles() -> np.ndarray:
-    """The triangles (N, 3) between the points of the mesh, their corners in such an order that normals point outwards.
+    """The triangles (N, 3) between the points of the mesh, normals outwards.
 
     They are Delaunay's, of the face that the network sees in nothing, which is frontal; the cheeks are unrolled.
     """

@@ -81,10 +81,7 @@ def around(height: int, width: int) -> Square:
 
 
 def settle(square: Square, height: int, width: int, reason: str, faces: tuple[Box, ...] = ()) -> Crop:
-    """The crop of a square, or all of a picture that is a crop already: nearly square, and little larger than it.
-
-    The square of a head that is too close for the weights is larger than the picture.
-    """
+    """The crop of a square, or all of a picture that is a crop already: nearly square, and little larger than it."""
     shorter, longer = sorted((height, width))
     if longer <= NEARLY_SQUARE * shorter and TIGHT * shorter <= square[2] <= shorter:
         return Crop(centre_square(height, width), ", ".join(["a crop already", reason]), faces)
@@ -127,10 +124,7 @@ def crop_head(found: Sequence[Sequence[Box]], number: int, height: int, width: i
 
 
 def follow(found: Sequence[Sequence[Box]]) -> list[list[Box]]:
-    """Faces of successive frames, sorted into tracks of one face each, that with the largest sum of sizes first.
-
-    A track takes one box of a frame: missed frames, false detections and other people do not disturb it.
-    """
+    """Faces of successive frames as tracks of one face each, one box a frame, that with the largest sum first."""
     tracks: list[list[Box]] = []
     for boxes in found:
         free = list(tracks)
@@ -157,8 +151,7 @@ def enclose(track: list[Box], height: int, width: int) -> Square:
     """The square around a head that takes these places in a height × width picture, as training clips are cut.
 
     FRAME_FACTOR times the face, FRAME_SHIFT lower, or larger, so that the head is inside wherever it moves; moved, and
-    made smaller as far as the head allows, where it would reach out of the picture. Where the head does not fit into
-    the picture, it reaches beyond.
+    made smaller as far as the head allows, to stay in the picture. It reaches beyond where the head does not fit.
     """
     x, y, w, h = np.array(track, float).T
     size = np.maximum(w, h)
@@ -174,10 +167,10 @@ def enclose(track: list[Box], height: int, width: int) -> Square:
 
 
 class Paste:
-    """Puts frames (R, R, 3) into the whole picture, in the square that they were cut from, fading out at its borders.
+    """Puts frames (R, R, 3) into the whole picture (H, W, 3), in the square that they are of, fading at its borders.
 
-    picture: RGB uint8 (H, W, 3). The results have its size, with an odd last row or column repeated: most videos
-    have even sizes. Along the picture's own border nothing fades; what the square has beyond the picture is left out.
+    An odd last row or column is repeated, since most videos have even sizes. Along the picture's own border nothing
+    fades; what the square has beyond the picture is left out.
     """
 
     def __init__(self, picture: np.ndarray, square: Square) -> None:
@@ -210,10 +203,7 @@ def fade(start: int, size: int, length: int) -> np.ndarray:
 
 
 def picture_part(square: Square, height: int, width: int, side: int) -> tuple[slice, slice]:
-    """Rows and columns of a result (side × side pixels of `square`) that show the height × width picture.
-
-    Even numbers of them; all of them where the square lies inside the picture.
-    """
+    """Rows and columns, even in number, of a result (side², of `square`) that show the height × width picture."""
     parts = []
     for at, length in ((square[1], height), (square[0], width)):
         first = round(max(0, -at) * side / square[2])

@@ -4,9 +4,11 @@ import hashlib
 import os
 import random
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import TypeVar
 
@@ -44,10 +46,7 @@ class Clip:
 
 
 def locate(name: str, data: Path | None) -> Path:
-    """The folder of a data set: `data` if given, else $ANIMASK_DATA/<name>, or `name` itself if that is a folder.
-
-    Raises InputError with the places that were looked at and the way to make a data set.
-    """
+    """The folder of a data set: `data` if given, else $ANIMASK_DATA/NAME, else the folder `name`; else InputError."""
     root = os.environ.get("ANIMASK_DATA")
     places = [data] if data else [*([Path(root) / name] if root else []), Path(name)]
     for place in places:
@@ -84,6 +83,12 @@ def with_clay(clips: list[Clip]) -> list[Clip]:
     return [replace(clip, clay=clay) for clip in clips if (clay := find_clay(clip.path))]
 
 
+def spread(items: Iterable[Item], identity: Callable[[Item], str]) -> list[Item]:
+    """The first item of every identity, then the second, and so on, so that any beginning holds many identities."""
+    turns: dict[str, count[int]] = defaultdict(count)
+    return sorted(items, key=lambda item: next(turns[identity(item)]))
+
+
 def is_clip(path: Path) -> bool:
     """A video, a strip, or a folder that holds pictures."""
     if path.name.startswith("."):
@@ -94,10 +99,7 @@ def is_clip(path: Path) -> bool:
 
 
 def read_clip(path: Path, resolution: int) -> Iterator[np.ndarray]:
-    """All frames of a clip in order, as square RGB uint8 (R, R, 3), centre-cropped where they are not square.
-
-    Raises InputError, also on the way, for what cannot be read.
-    """
+    """All frames of a clip, RGB uint8 (R, R, 3), centred squares; InputError, also on the way, for what is damaged."""
     if path.is_dir():
         frames: Iterator[np.ndarray] = (read_image(item) for item in list_pictures(path))
     elif path.suffix.lower() in STRIP_SUFFIXES:
@@ -195,7 +197,7 @@ def save_array(path: Path, array: np.ndarray) -> None:
 def fill_cache(clips: list[Clip], resolution: int, folder: Path, workers: int, report: Report) -> dict[str, list[Path]]:
     """Decode all clips once; returns the cache files by identity, both in the order of `clips`.
 
-    A broken clip is reported once with its name and left out. Raises InputError if none is left.
+    A broken clip is reported and left out; InputError if none is left.
     """
 
     def attempt(clip: Clip) -> Path | InputError | OSError:
@@ -229,10 +231,7 @@ def in_threads(function: Callable[[Item], Result], items: Iterable[Item], worker
 
 
 def toon_pool(first: int, count: int, resolution: int, folder: Path, workers: int) -> tuple[Path, ...]:
-    """Toons `first`, `first` + 1, ..., at least `count`, in POSES_PER_TOON poses each: rows of `pack`, rendered once.
-
-    They come in troupes of TROUPE, which share their poses.
-    """
+    """At least `count` toons from `first` on, whole troupes, in POSES_PER_TOON poses: rows of `pack`, rendered once."""
 
     def make(number: int) -> Path:
         path = folder / f"toon-{first + number}-{resolution}-{POSES_PER_TOON}-{TROUPE}-clay.npy"

@@ -117,10 +117,9 @@ def shrink(frames: Tensor) -> Tensor:
 
 
 def locate(heat: Tensor) -> tuple[Tensor, Tensor]:
-    """The mean place (B, K, 2) under the softmax of maps (B, K, H, W), and how far (B, K) it spreads about that.
+    """The mean place (B, K, 2) under the softmax of maps (B, K, H, W), and the root mean square distance (B, K).
 
-    Both in pixels of a picture of twice the size (integral regression, Sun et al., ECCV 2018: finer than a cell). The
-    spread is the root mean square distance.
+    Both in pixels of a picture of twice the size (integral regression, Sun et al., ECCV 2018: finer than a cell).
     """
     share = heat.flatten(2).softmax(2).unflatten(2, heat.shape[2:])
     rows, columns = (2 * torch.arange(n, device=heat.device) + 0.5 for n in heat.shape[2:])
@@ -153,9 +152,8 @@ def open_mesh(device: torch.device | str) -> Detector:
 
 
 def open_arcface(device: torch.device | str) -> Detector:
-    """The embedding, of 512 numbers and length 1, of the largest face.
-
-    By the package insightface, whose weights are for non-commercial research. Raises MissingError without them.
+    """The embedding, of 512 numbers and length 1, of the largest face; MissingError without insightface or its weights,
+    which are for non-commercial research.
     """
     folder = Path("~/.insightface/models/buffalo_l").expanduser()
     try:

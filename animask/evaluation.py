@@ -67,8 +67,8 @@ def check_metrics(settings: Settings) -> None:
         if name not in METRICS:
             raise InputError(f"unknown metric {name!r}", f"choose from {', '.join(METRICS)}{nearest(name, METRICS)}")
     frames = [name for name in settings.metrics if METRICS[name].compares == "frames"]
-    if settings.protocol == "animation" and settings.dataset != "toons" and frames and not settings.pairs:
-        hint = "choose from akd, mkr, aed, csim; or name --pairs of clips that drive themselves, or take toons"
+    if settings.protocol == "animation" and settings.dataset != "toons" and frames:
+        hint = "choose from akd, mkr, aed, csim, or take toons"
         raise InputError(f"{', '.join(frames)}: nobody knows the true frames of an animation of these data", hint)
     if not settings.kind and len(frames) < len(settings.metrics):
         hint = "l1, psnr, ssim and lpips work on any data"
@@ -216,12 +216,11 @@ def shares_of_copying(columns: Scores) -> dict[str, dict[str, float]]:
     }
 
 
-def evaluate(settings: Settings, progress: Progress | None = None) -> Result:
+def evaluate(settings: Settings, progress: Progress = lambda done, total: None) -> Result:
     """The metrics of some weights on a data set, beside those of copying the source and of other methods.
 
-    progress(done, total) counts videos. A video that cannot be read is left out and named in the result. Raises
-    InputError for settings or data that do not fit, MissingError for weights or networks that are not there,
-    AnimaskError if no video could be evaluated.
+    A video that cannot be read is left out and named in the result. Raises InputError for settings or data that do not
+    fit, MissingError for weights or networks that are not there, AnimaskError if no video could be evaluated.
     """
     started = time.monotonic()
     check_metrics(settings)
@@ -235,8 +234,7 @@ def evaluate(settings: Settings, progress: Progress | None = None) -> Result:
             records.append(evaluate_case(bench, detectors, case))
         except (AnimaskError, OSError) as error:
             failed[case.name] = str(error)
-        if progress:
-            progress(number + 1, len(cases))
+        progress(number + 1, len(cases))
     if not records:
         raise AnimaskError(f"no video could be evaluated; the first: {failed[cases[0].name]}")
     result = summarise(bench, detectors, records, failed, time.monotonic() - started)

@@ -112,10 +112,7 @@ def cut(picture: np.ndarray, square: tuple[int, int, int]) -> np.ndarray:
 def cut_turned(
     picture: np.ndarray, centre: Sequence[float] | np.ndarray, side: float, angle: float, pixels: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The square of a picture around a centre whose x axis lies at an angle, in `pixels`², and the (2, 3) way back.
-
-    What lies beyond the picture continues its edge.
-    """
+    """The square around a centre, turned by an angle, in `pixels`², edges continued; and the (2, 3) way back."""
     finer = max(1, round(side / pixels))  # sampled so, then averaged
     scale = side / pixels
     turn = scale * np.array([[cos(angle), -sin(angle)], [sin(angle), cos(angle)]])

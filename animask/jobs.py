@@ -99,8 +99,8 @@ def animate_many(
 ) -> Summary:
     """Do the jobs one after the other with one model; what fails is in the summary, and the rest goes on.
 
-    skip_existing: leave alone what is there. progress: as in `animate_file`, for every job. tell: gets a line when a
-    job ends. Raises InputError for outputs in conflict, MissingError where the weights are not there.
+    progress: as in `animate_file`, for every job. tell: gets a line when a job ends. Raises InputError for outputs in
+    conflict, MissingError where the weights are not there.
     """
     check_jobs(jobs)
     session, summary = Session(settings or Settings()), Summary()

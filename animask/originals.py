@@ -62,7 +62,7 @@ def list_originals(
 
 
 def walk(folder: Path, without: Path, stills: bool, left_out: Counter[str]) -> Iterator[Path]:
-    """Videos and folders of frames below a folder, or pictures; what else there is is counted in `left_out`."""
+    """Videos and folders of frames below a folder, or pictures; the rest is counted in `left_out`."""
     for name, folders, files in os.walk(folder):
         here = Path(name)
         folders[:] = sorted(item for item in folders if item[0] != "." and (here / item).resolve() != without)

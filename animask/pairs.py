@@ -4,10 +4,8 @@ Every sample is a pure function of `(seed, number)`, so a run resumes at any num
 the samples that it would have seen without the stop. What moves and flips them is drawn by the training step.
 """
 
-from collections import defaultdict
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,13 +21,13 @@ from animask.datasets import (
     STRIP_SUFFIXES,
     TOON_IDENTITIES,
     TROUPE,
-    Clip,
     Report,
     cache_folder,
     fill_cache,
     list_clips,
     locate,
     pack,
+    spread,
     toon_pool,
     with_clay,
 )
@@ -149,7 +147,7 @@ def unpack(rows: list[np.ndarray], resolution: int, clay: bool) -> tuple[Tensor,
 def shake(batch: Batch, config: TrainConfig, mask_size: int, generator: torch.Generator) -> Batch:
     """A loaded batch, on the device of the generator, to the floats of a step: moved, flipped, clay at the masks' size.
 
-    Pictures are moved and warped twice, so that they differ; with clay, frames of clips are moved as well.
+    The two frames of a picture are moved and warped apart; with clay, frames of clips are moved as well.
     """
     kinds = batch.kinds
     s, target, other = (x.float().div(255).contiguous(memory_format=torch.channels_last) for x in batch[1:4])
@@ -183,8 +181,7 @@ def resize(clay: Tensor, size: int) -> Tensor:
 def open_pairs(dataset: str, model: ModelConfig, config: TrainConfig, report: Report) -> tuple[Pairs, Pairs]:
     """The training stream of a data set and a held-out stream of plain pairs, decoded into the cache.
 
-    dataset: "toons", or what `locate` finds; with config.masks "taught", only what has clay is taken. report: takes
-    lines for people. Raises InputError if there is no data.
+    dataset: "toons", or what `locate` finds; of it, what has clay where masks are taught. InputError without data.
     """
     size, folder, taught = model.resolution, cache_folder(), config.masks == "taught"
     clips: dict[str, list[Path]] = {}
@@ -192,11 +189,11 @@ def open_pairs(dataset: str, model: ModelConfig, config: TrainConfig, report: Re
     if dataset != "toons":
         root = locate(dataset, Path(config.data) if config.data else None)
         listed = list_clips(root, "train", config.identities)
-        listed = spread(with_clay(listed) if taught else listed)[: config.limit_videos]
+        listed = spread(with_clay(listed) if taught else listed, lambda clip: clip.identity)[: config.limit_videos]
         report(f"{len(listed)} training clips in {root}; decoding what is not in the cache yet ({folder})")
         clips = fill_cache(listed, size, folder, config.workers, report)
         try:
-            listed = spread(list_clips(root, "test", config.identities))[:HELD_OUT_CLIPS]
+            listed = spread(list_clips(root, "test", config.identities), lambda clip: clip.identity)[:HELD_OUT_CLIPS]
             held_out = fill_cache(listed, size, folder, config.workers, report)
         except InputError:
             report("no test split that can be read: held-out figures are of training clips")
@@ -218,16 +215,10 @@ def has_clay(dataset: str, config: TrainConfig) -> bool:
     return bool(with_clay(list_clips(root, "train", config.identities)))
 
 
-def spread(clips: list[Clip]) -> list[Clip]:
-    """The first clip of every identity, then the second, and so on, so that any beginning holds many identities."""
-    turns: dict[str, count[int]] = defaultdict(count)
-    return sorted(clips, key=lambda clip: next(turns[clip.identity]))
-
-
 def read_pictures(folder: str, resolution: int, taught: bool, report: Report) -> tuple[np.ndarray, ...]:
     """All pictures of a folder as rows of `pack`, centred squares, sorted by name; taught: those with clay, with it.
 
-    A broken picture is reported once with its name and left out. Raises InputError if none is left.
+    A broken picture is reported and left out; InputError if none is left.
     """
     if not folder:
         raise InputError("The share `stills` needs a folder of pictures.", "Name it with --stills.")

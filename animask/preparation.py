@@ -133,9 +133,9 @@ def prepare(
     """Turn videos and folders of videos into `dataset`: train/ and test/ with square clips, and prepared.csv.
 
     With the box `auto`, the clay of each clip or still with a face lies beside it. workers: originals at the same time.
-    progress: called with how many are done, of how many, and a line on the one just finished. A second run leaves alone
-    what prepared.csv has, but for what was unreadable, and goes on. Raises InputError for inputs without videos, a
-    folder that is something else and other settings than before; AnimaskError where nothing can be written.
+    progress(done, total, line on the last one). A second run leaves alone what prepared.csv has, but for what was
+    unreadable. Raises InputError for inputs without videos, a folder that is something else and other settings than
+    before; AnimaskError where nothing can be written.
     """
     originals, left_out = list_originals(inputs, dataset, config.stills)
     open_dataset(dataset, config)
@@ -216,10 +216,7 @@ def plan_clips(job: Job, whole: Record, info: VideoInfo) -> list[Record]:
 
 
 def plan_square(config: PrepareConfig, row: Record, found: list[tuple[Box, ...]], height: int, width: int) -> Record:
-    """The row with the square that the settings ask for, or with the reason why none will do.
-
-    found: the faces of the frames that were looked at, of height × width pixels.
-    """
+    """The row with the square that the settings ask for, or why none will do. found: faces, frame by frame."""
     if config.box == "auto":
         count = sum(bool(boxes) for boxes in found)
         if count < max(1, FACE_SHARE * len(found)):
@@ -346,9 +343,8 @@ def write_records(dataset: Path, rows: list[Record]) -> None:
 def assign_partitions(rows: list[Record], share: float) -> list[Record]:
     """Give every clip its partition, by identity: about `share` of the identities are the test half.
 
-    Identities that have one keep it, so a data set can grow without a test identity moving into training. Of at least
-    two identities, one is a test identity and one is not, unless `share` is 0. New ones become test identities in the
-    order of their hashes.
+    Identities that have one keep it, so that a data set can grow; new ones get it in the order of their hashes. Of at
+    least two identities, one is a test identity and one is not, unless `share` is 0.
     """
     known = {row.identity: row.partition for row in rows if row.file and row.partition}
     names = {row.identity for row in rows if row.file}

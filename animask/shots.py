@@ -40,13 +40,9 @@ Look = tuple[np.ndarray, np.ndarray]
 class CutFinder:
     """Looks at successive frames; `cuts` holds the numbers of the frames that begin a new shot.
 
-    A cut lies between two pairs of frames when each frame of the one differs from each of the other by more
-    than CUT: a flash of one frame is none, and neither is a fast movement. The difference of two frames,
-    shrunk to 32×32, is the mean absolute difference of their colours in [0, 1], plus half the sum of absolute
-    differences of their colour histograms (4×4×4 bins, each summing to 1).
-
-    `mixed` holds the numbers of the frames that belong to no shot: those of dissolves and fades, which are mixtures of
-    the frames before and after them.
+    A cut lies between two pairs of frames when each frame of the one differs from each of the other by more than CUT:
+    a flash of one frame is none, nor is a fast movement. `mixed` holds the numbers of the frames of dissolves and
+    fades, which are mixtures of the frames before and after them and belong to no shot.
     """
 
     def __init__(self) -> None:
@@ -106,7 +102,7 @@ def list_shots(cuts: list[int], count: int, longest: int, dissolves: list[tuple[
 
 
 def look_at(frame: np.ndarray) -> Look:
-    """The small frame in [0, 1] and its colour histogram."""
+    """The small frame in [0, 1] and its colour histogram, which sums to 1."""
     small = cv2.resize(frame, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     levels = (small.astype(np.int64) * LEVELS // 256) @ np.array([LEVELS**2, LEVELS, 1])
     histogram = np.bincount(levels.ravel(), minlength=LEVELS**3) / levels.size
@@ -114,7 +110,7 @@ def look_at(frame: np.ndarray) -> Look:
 
 
 def difference(a: Look, b: Look) -> float:
-    """How unlike two frames are, as `CutFinder` says."""
+    """The mean absolute difference of colours in [0, 1], plus half the sum of those of the histograms."""
     return float(np.abs(a[0] - b[0]).mean() + np.abs(a[1] - b[1]).sum() / 2)
 
 
@@ -186,8 +182,8 @@ def watch(part: Part) -> Seen:
 def follow_head(part: Part, number: int, side: int) -> tuple[list[Shot], list[str]]:
     """The shots of a part with one head in their squares, and what should be said of it.
 
-    number: which head, 1 for the largest. A shot without a face gets the square of the one before it. A clip of
-    side × side pixels without a face stays whole. Raises MissingError for others, InputError for fewer faces.
+    number: 1 for the largest head. A shot without a face gets the square of the one before it. A clip of side × side
+    pixels without a face stays whole. Raises MissingError for others, InputError for fewer faces.
     """
     size, seen = (part.info.height, part.info.width), watch(part)
     most = max(len(boxes) for boxes in seen.looks.values())

@@ -84,12 +84,11 @@ def animate(
 ) -> Generator[np.ndarray, None, None]:
     """Animate a source picture with driver frames, one by one; memory does not grow with the driver's length.
 
-    source: RGB uint8 (H, W, 3), driver: frames of the same kind; what is not a square of the model's resolution R
-    is cropped about its centre and resized, never stretched. Yields RGB uint8 (R, R, 3) frames, or wider ones, see
-    `lay_out`. Where the GPU's memory does not suffice for a batch, batches are halved, with a warning. A model
-    whose half-precision output is not finite goes on in float32 with a warning: as what `exact` gives, which should
-    have the weights before they were rounded, or else with the rounded ones. AnimaskError is raised if float32 is not
-    finite either, or one frame is too much.
+    source: RGB uint8 (H, W, 3), driver: frames of the same kind; both become centred squares of the model's resolution
+    R. Yields RGB uint8 (R, R, 3) frames, or wider ones, see `lay_out`. With a warning batches are halved where the
+    GPU's memory does not suffice, and a model whose half-precision output is not finite goes on in float32: as `exact`
+    gives it, from before its weights were rounded, or else with the rounded ones. Raises AnimaskError if float32 is
+    not finite either, or one frame is too much.
     """
     side = model.config.resolution
     picture = fit(source, side)
@@ -136,8 +135,7 @@ def halve(batch: int, error: torch.OutOfMemoryError) -> int:
 def prefetch(items: Generator[Item, None, None], room: int) -> Generator[Item, None, None]:
     """The items of a generator, made in a thread of its own, at most `room` of them before they are wanted.
 
-    So reading, networks and writing overlap. The generator must not be used elsewhere. What it raises is raised here;
-    closing this closes it, in its thread, after the item that it is at.
+    What the generator raises is raised here; closing this closes it, in its thread, after the item that it is at.
     """
     end: Any = object()
     with ThreadPoolExecutor(1) as thread:
@@ -165,15 +163,10 @@ def lay_out(trace: Trace, source: np.ndarray, driver: list[np.ndarray], layout: 
             yield np.hstack([source, frame, result])
     else:
         masks = [to_images(x.expand(len(results), -1, -1, -1)) for x in (trace.m_s, trace.m_d, trace.m_dp, trace.m_dr)]
-        coarse = to_images(trace.c)
+        coarse, size = to_images(trace.c), source.shape[:2]
         for i, frame in enumerate(driver):
-            m_s, m_d, m_dp, m_dr = (enlarge(mask[i], len(source)) for mask in masks)
+            m_s, m_d, m_dp, m_dr = (cv2.resize(mask[i], size, interpolation=cv2.INTER_NEAREST) for mask in masks)
             yield label(COLUMNS, [source, m_s, frame, m_d, m_dp, m_dr, coarse[i], results[i]])
-
-
-def enlarge(mask: np.ndarray, side: int) -> np.ndarray:
-    """A mask image at the size of a frame, its pixels visible."""
-    return cv2.resize(mask, (side, side), interpolation=cv2.INTER_NEAREST)
 
 
 def label(names: tuple[str, ...], images: list[np.ndarray]) -> np.ndarray:

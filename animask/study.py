@@ -98,11 +98,10 @@ class Votes:
     high: float
 
 
-def write_study(settings: Settings, path: Path, progress: Progress | None = None) -> Path:
-    """Write the page: picture, driver, and what every variant and every other method made, in random order.
+def write_study(settings: Settings, path: Path, progress: Progress = lambda done, total: None) -> Path:
+    """Write the page: picture, driver, and what every variant and method made, in random order; returns the path.
 
-    Everything is inside the page; who made what is not to be seen on it. Raises what `evaluate` raises, and
-    InputError for a video that cannot be read. Returns the path.
+    Raises what `evaluate` raises, and InputError for a video that cannot be read.
     """
     cases = plan(settings)
     check_predictions(settings, cases)
@@ -117,8 +116,7 @@ def write_study(settings: Settings, path: Path, progress: Progress | None = None
                 films.setdefault(name, []).extend(to_images(frames))
         driver, *made = (film_url(frames, case.rate) for frames in films.values())
         trials.append({"name": case.name, "source": source, "driver": driver, "made": made})
-        if progress:
-            progress(number + 1, len(cases))
+        progress(number + 1, len(cases))
     study = json.dumps({"columns": columns, "questions": QUESTIONS, "trials": trials}).replace("<", "\\u003c")
     with replacing(path) as partial:
         partial.write_text(PAGE.replace("STUDY", study, 1), "utf-8")

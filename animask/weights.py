@@ -95,10 +95,7 @@ def without_password(text: str) -> str:
 
 
 def check_hash(path: Path) -> str:
-    """The SHA-256 of a file; InputError if it is not the one stated, by SHA256SUMS for a bundled file or by the Hub.
-
-    The Hub's cache is made of links to files that are named after their SHA-256.
-    """
+    """The SHA-256 of a file; InputError if SHA256SUMS or the Hub, whose cache names files so, state another."""
     check_file(path)
     digest, hint = sha256(path), "get it again: `hf download` with --force-download"
     name = path.readlink().name if path.is_symlink() else ""

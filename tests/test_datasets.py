@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
@@ -26,12 +25,6 @@ def grey(number: int, height: int = SIDE, width: int = SIDE) -> np.ndarray:
 
 
 def make_video(path: Path, count: int = LENGTH) -> Path:
-    if path.suffix == ".avi":
-        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25, (SIDE, SIDE))
-        for number in range(count):
-            writer.write(grey(number))
-        writer.release()
-        return path
     write_video(path, map(grey, range(count)), Fraction(25))
     return path
 
@@ -77,15 +70,6 @@ def test_the_named_folder_comes_first_then_the_environment_then_the_name(tmp_pat
     assert datasets.locate("vox", tmp_path / "given") == tmp_path / "given"
 
 
-def test_missing_data_say_where_they_were_looked_for_and_how_to_make_them(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("ANIMASK_DATA", str(tmp_path / "root"))
-    with pytest.raises(InputError) as caught:
-        datasets.locate("taichi", None)
-    assert all(str(tmp_path / place) in caught.value.message for place in ("root/taichi", "taichi"))
-    assert "animask prepare" in caught.value.hint
-
-
 # what is in it
 
 
@@ -123,14 +107,7 @@ def test_without_folders_a_tenth_of_the_identities_is_for_testing(tmp_path):
 # frames
 
 
-@pytest.mark.parametrize(
-    ("make", "name"),
-    [
-        *((make_video, f"x{suffix}") for suffix in (".mp4", ".gif", ".avi", ".mov", ".webm")),
-        *((make_strip, f"x{suffix}") for suffix in (".png", ".jpg")),
-        (make_folder, "x"),
-    ],
-)
+@pytest.mark.parametrize(("make", "name"), [(make_video, "x.mp4"), (make_strip, "x.jpg"), (make_folder, "x")])
 def test_videos_strips_and_folders_are_read(make: Callable[[Path], Path], name, tmp_path):
     frames = list(datasets.read_clip(make(tmp_path / name), 32))
     assert levels(frames) == list(range(LENGTH))

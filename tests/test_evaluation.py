@@ -99,20 +99,6 @@ def test_frames_of_a_clip_are_thinned_evenly(tmp_path):
     assert [int(shot.driver.mean()) for shot in case.shots(SIDE)] == [10, 30, 50, 70]
 
 
-def test_pairs_are_read(folder, tmp_path):
-    path = tmp_path / "pairs.csv"
-    path.write_text("source,driver\nbert#1.png,anna#1.png\n")
-    clips = Settings(dataset=str(folder), protocol="animation", metrics=("akd",), pairs=path)
-    assert [case.name for case in plan(clips)] == ["bert#1--anna#1"]
-    toons = Settings(protocol="animation", pairs=path)
-    path.write_text("source,driver\n3,7\n")
-    assert [case.name for case in plan(toons)] == ["toon3--toon7"]
-    for text in ("a,b\n1,2\n", "source,driver\n", "source,driver\n3,1000000\n"):
-        path.write_text(text)
-        with pytest.raises(InputError):
-            plan(toons)
-
-
 @pytest.mark.parametrize(
     ("changes", "error"),
     [
@@ -177,14 +163,6 @@ def test_without_true_frames_points_are_the_drivers_and_identities_the_sources(s
     assert (copied["csim"].mean, copied["aed"].mean) == pytest.approx((1.0, 0.0))
     # anna (0) by bert (51, 51, 204): 2, 2 and skipped; bert (51) by anna (0, 51, 102): 2, 0 and 2
     assert copied["akd"].mean == pytest.approx((2 + 4 / 3) / 2 * 256 / SIDE, rel=1e-4)
-
-
-def test_a_clip_that_drives_itself_has_a_truth(settings, folder, tmp_path):
-    pairs = tmp_path / "pairs.csv"
-    pairs.write_text("source,driver\nanna#1.png,anna#1.png\nbert#1.png,anna#1.png\n")
-    result = evaluate(replace(settings, dataset=str(folder), protocol="animation", pairs=pairs))
-    # of anna 0.2 and 0.4 away; nobody knows how bert looks in the three poses of anna
-    assert result.columns["copy"]["l1"] == Score(pytest.approx(0.3, abs=1e-6), 2, 3)
 
 
 def test_every_metric_has_its_best_value_where_the_result_is_the_truth(settings, tmp_path, simple_detectors):

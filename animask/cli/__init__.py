@@ -2,7 +2,6 @@
 
 import signal
 import sys
-from types import FrameType
 from typing import Annotated
 
 import typer
@@ -13,7 +12,7 @@ from animask.cli.eval import evaluate
 from animask.cli.export import export
 from animask.cli.info import info
 from animask.cli.prepare import prepare
-from animask.cli.screen import Terminated, explain, show_error
+from animask.cli.screen import explain, show_error
 from animask.cli.train import train
 from animask.errors import AnimaskError
 
@@ -61,27 +60,17 @@ def spread_lists(arguments: list[str]) -> list[str]:
     result: list[str] = []
     flag = ""
     for argument in arguments:
+        values = argument
         if argument.startswith("-"):
-            name, _, value = argument.partition("=")
+            name, _, values = argument.partition("=")
             flag = name if name in LISTS else ""
-            if not flag:
-                result.append(argument)
-            argument = value if flag else ""
-        if flag:
-            result += [item for name in argument.split(",") if name for item in (flag, name)]
-        elif argument:
-            result.append(argument)
+        result += [item for value in values.split(",") if value for item in (flag, value)] if flag else [argument]
     return result
-
-
-def terminate(number: int, frame: FrameType | None) -> None:
-    """SIGTERM as Ctrl-C is handled, so that nothing half-written is left."""
-    raise Terminated
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns or exits with the exit code: 0, 1 failed, 2 usage or input, 3 missing, 130."""
-    signal.signal(signal.SIGTERM, terminate)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # like Ctrl-C: nothing half-written is left
     try:
         app(spread_lists(sys.argv[1:] if arguments is None else arguments))
     except AnimaskError as error:

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import fields
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Option
 
-from animask.cli.screen import Terminated, progress_bar, say, show_result, spoken
+from animask.cli.screen import progress_bar, say, show_result, spoken
 from animask.errors import InputError
 from animask.files import read_fps
 
@@ -88,6 +89,7 @@ Json = Annotated[bool, Option("--json", help="Print a report as JSON.", rich_hel
 
 
 def animate(
+    context: typer.Context,
     inputs: Inputs = None,
     output: Output = None,
     paste: Paste = False,
@@ -126,27 +128,7 @@ def animate(
     """
     from animask.animation import Settings
 
-    settings = Settings(
-        weights=weights,
-        device=device,
-        precision=precision.value,
-        batch=batch,
-        threshold=threshold,
-        scale=scale,
-        audio=audio,
-        layout=layout.value,  # type: ignore[arg-type]
-        overwrite=overwrite,
-        source_crop=source_crop,
-        driver_crop=driver_crop,
-        face=face,
-        driver_face=driver_face,
-        paste=paste,
-        quality=quality,
-        start=start,
-        end=end,
-        fps=fps,
-        background=background,
-    )
+    settings = Settings(**{field.name: context.params[field.name] for field in fields(Settings)})
     jobs = read_jobs(inputs or [], pairs, preview or output)
     with spoken(verbose):
         if preview is not None:
@@ -202,10 +184,7 @@ def animate_all(jobs: "list[Job]", settings: "Settings", skip_existing: bool, qu
     """Many jobs: the paths of the results or a summary; exit code 1 if one failed."""
     from animask.jobs import animate_many
 
-    def tell(line: str) -> None:
-        if not quiet:
-            say(line)
-
+    tell = (lambda line: None) if quiet else say
     no_bar = quiet or not sys.stderr.isatty()  # a line a job is enough for a log file
     with watched(no_bar, "results that are whole stay") as progress:
         summary = animate_many(jobs, settings, skip_existing, progress, tell)
@@ -237,11 +216,10 @@ def watched(quiet: bool, fate: str) -> Iterator[Callable[[int, int], None]]:
         def progress(done: int, total: int) -> None:
             nonlocal at
             at = done, total
-            if show:
-                show(done, total)
+            show(done, total)
 
         try:
             yield progress
-        except (KeyboardInterrupt, Terminated) as stop:
+        except (KeyboardInterrupt, SystemExit):  # Ctrl-C, SIGTERM
             say(f"animask: interrupted at frame {at[0]} of {at[1]}; {fate}")
-            sys.exit(143 if isinstance(stop, Terminated) else 130)
+            raise

@@ -1,16 +1,16 @@
 """`animask bench`: how fast it is here."""
 
 import json
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from animask.cli.animate import Batch, Device, Precision, PrecisionOption, Weights
 from animask.cli.screen import say
 
-if TYPE_CHECKING:
-    from animask.benchmark import Speed
+RATE = "frames/s"
+ROWS = [("networks", "networks", RATE), ("reference", "the plain ones, fp32", RATE), ("ratio", "ratio", "×")]
+ROWS += [("pipeline", "whole animate", RATE), ("gflop", "arithmetic", "GFLOP a frame")]
 
 
 def bench(
@@ -36,16 +36,8 @@ def bench(
     settings = Settings(weights=weights, device=device, precision=precision.value, batch=batch)
     speed = measure_speed(settings, preset, seconds)
     if as_json:
-        print(json.dumps(asdict(speed)))
-    show(speed)
-
-
-def show(speed: "Speed") -> None:
-    """The figures, on stderr."""
-    say(f"{speed.weights} ({speed.preset}, {speed.resolution}×{speed.resolution}), batch {speed.batch}")
-    say(f"{speed.device}, {speed.precision}, {speed.threads} threads; medians, in brackets quartiles")
-    rows = [("networks", speed.networks, "frames/s"), ("the plain ones, fp32", speed.reference, "frames/s")]
-    rows += [("ratio", speed.ratio, "×"), ("whole animate", speed.pipeline, "frames/s")]
-    for name, value, unit in rows:
-        say(f"{name:<22}{value.median:8.2f} {unit:<11} ({value.low:.2f} - {value.high:.2f}, {value.rounds} rounds)")
-    say(f"{speed.gflop:.2f} GFLOP a frame; the networks do {speed.gflop * speed.networks.median:.0f} GFLOP/s")
+        print(json.dumps(speed))
+    say(f"{speed['weights']} ({speed['preset']}, {speed['resolution']} pixels), batch {batch}")
+    say(f"{speed['device']}, {speed['precision']}, {speed['threads']} threads; medians")
+    for key, name, unit in ROWS:
+        say(f"{name:<22}{speed[key]:8.2f} {unit}")

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -39,7 +39,6 @@ def check_page(path: Path | None) -> Path | None:
 KNOWN = "Several of l1 psnr ssim lpips akd mkr aed csim; default: l1 akd."
 WHERE = "Where the data set is, else $ANIMASK_DATA/NAME."
 FEWER = "Frames a video; default: all, toons: 16."
-PAIRS = "CSV with the columns source and driver; a clip may drive itself."
 EACH = "reconstruction: each video from itself; animation: by another identity."
 STEPS = "Rows without P_test, r or both."
 FASTER = "bf16 is faster and moves the third digit; auto: where fast."
@@ -47,6 +46,9 @@ MADE = "What another method made of --list: a further row."
 Predictions = Annotated[
     list[str] | None,
     Option(metavar="NAME=FOLDER", help=MADE, callback=read_predictions, rich_help_panel=OTHERS, show_default=False),
+]
+Ablations = Annotated[
+    list[Ablation] | None, Option("--ablation", help=STEPS, rich_help_panel=METHOD, show_default=False)
 ]
 LIST = "Write sources, drivers, list.csv; stop."
 BLIND = "Write a blind study page; stop."
@@ -57,15 +59,15 @@ Report = Annotated[Path | None, Option(help=PAGE, callback=check_page, rich_help
 
 
 def evaluate(
+    context: typer.Context,
     metrics: Annotated[list[str] | None, Option(help=KNOWN, show_default=False)] = None,
     dataset: Annotated[str, Option(help="toons, vox, taichi, bair or a folder.", rich_help_panel=DATA)] = "toons",
     data: Annotated[Path | None, Option(help=WHERE, rich_help_panel=DATA)] = None,
     limit: Annotated[int | None, Option(min=1, help="Videos; default: all, toons: 20.", rich_help_panel=DATA)] = None,
     frames: Annotated[int | None, Option(min=2, help=FEWER, rich_help_panel=DATA)] = None,
-    pairs: Annotated[Path | None, Option(help=PAIRS, rich_help_panel=DATA)] = None,
     weights: Weights = "portrait",
     protocol: Annotated[Protocol, Option(help=EACH)] = Protocol.reconstruction,
-    ablation: Annotated[list[Ablation] | None, Option(help=STEPS, rich_help_panel=METHOD, show_default=False)] = None,
+    ablations: Ablations = None,
     threshold: Threshold = None,
     scale: Scale = None,
     device: Device = "auto",
@@ -93,24 +95,9 @@ def evaluate(
     from animask.cases import Settings, list_cases
     from animask.study import write_study
 
-    settings = Settings(
-        metrics=tuple(dict.fromkeys(metrics or Settings.metrics)),
-        dataset=dataset,
-        data=data,
-        weights=weights,
-        protocol=protocol,
-        ablations=tuple(ablation or ()),
-        threshold=threshold,
-        scale=scale,
-        predictions=tuple(predictions or ()),  # type: ignore[arg-type]  # read_predictions made pairs of them
-        pairs=pairs,
-        limit=limit,
-        frames=frames,
-        batch=batch,
-        device=device,
-        precision=precision,
-        report=report,
-    )
+    given = {field.name: context.params[field.name] for field in fields(Settings)}
+    lists = {"metrics": tuple(dict.fromkeys(metrics or Settings.metrics)), "ablations": tuple(ablations or ())}
+    settings = Settings(**given | lists | {"predictions": tuple(predictions or ())})
     with progress_bar("evaluating", "videos", quiet) as progress:
         if list_folder:
             print(list_cases(settings, list_folder, progress))
@@ -120,7 +107,7 @@ def evaluate(
             measure(settings, progress, quiet, as_json)
 
 
-def measure(settings: "Settings", progress: "Progress | None", quiet: bool, as_json: bool) -> None:
+def measure(settings: "Settings", progress: "Progress", quiet: bool, as_json: bool) -> None:
     """Evaluate, and show the protocol, the table and what else there is to say. Exit code 1 where a video failed."""
     from animask.evaluation import evaluate as evaluate_settings
     from animask.results import sum_up, tabulate

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from animask.cli.screen import Terminated, progress_bar, say, show_result
+from animask.cli.screen import progress_bar, say, show_result
 from animask.config import ModelConfig
 from animask.files import read_fps
 
@@ -64,14 +64,14 @@ def prepare(
         with progress_bar("preparing", "videos", quiet) as show:
 
             def progress(done: int, total: int, line: str) -> None:
-                if show:
-                    show(done, total)
+                show(done, total)
+                if not quiet:
                     say(line)
 
             summary = preparation.prepare(inputs, output, config, workers or os.cpu_count() or 1, progress)
-    except (KeyboardInterrupt, Terminated) as stop:
+    except (KeyboardInterrupt, SystemExit):  # Ctrl-C, SIGTERM
         say("animask: interrupted; the same command continues")
-        sys.exit(143 if isinstance(stop, Terminated) else 130)
+        raise
     if not quiet:
         say(describe(summary, test > 0))
     show_result(summary, summary.dataset, as_json)

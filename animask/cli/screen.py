@@ -14,13 +14,6 @@ from typing import Any
 from animask.errors import AnimaskError, InputError
 
 
-class Terminated(SystemExit):
-    """SIGTERM came; wherever it is raised, even while a command ends, the exit code is 143."""
-
-    def __init__(self) -> None:
-        super().__init__(143)
-
-
 def plain(text: str, kept: str = "") -> str:
     """Text without what a terminal would obey or what ends a line, but for the letters in `kept`: as escapes."""
     return "".join(x if x.isprintable() or x in kept else x.encode("unicode_escape").decode() for x in text)
@@ -56,10 +49,10 @@ def show_result(result: Any, path: str, as_json: bool) -> None:
 
 
 @contextmanager
-def progress_bar(label: str, unit: str, quiet: bool) -> Iterator[Callable[[float, int], None] | None]:
+def progress_bar(label: str, unit: str, quiet: bool) -> Iterator[Callable[[float, int], None]]:
     """A function (done, total) that shows progress: a bar on a terminal, else a line every ten seconds, or nothing."""
     if quiet:
-        yield None
+        yield lambda done, total: None
     elif not sys.stderr.isatty():
         yield lines(label, unit)
     else:
