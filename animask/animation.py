@@ -329,4 +329,6 @@ def preview_crops(source: Path, driver: Path, output: Path, settings: Settings |
         frame = next(scene.part._replace(first=scene.part.first + shot.first).read())
         rows.append(draw_crop(frame, shot.crop))
     write_image(output, np.vstack(rows))
-    return Preview(str(source), str(driver), str(output), scene.source, scene.shots, scene.remarks)
+    more = len(scene.shots) - PREVIEWED
+    remarks = [*scene.remarks, *([f"{more} more shots of {driver} are not drawn"] if more > 0 else [])]
+    return Preview(str(source), str(driver), str(output), scene.source, scene.shots, remarks)
