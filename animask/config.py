@@ -42,7 +42,7 @@ class ModelConfig:
     refiner_width: int = within(64, 1, 1024)  # the same of r
     mask_blocks: int = within(5, 1, 8)  # encoding blocks of m and r
     mask_skips: bool = False  # skip connections in m and r, as in h; the paper has none there
-    blend: bool = False  # h mixes the source's pixels in, by a share that it draws; the paper's h paints all anew
+    flow: bool = False  # ℓ says what moves where, and h mixes the source so moved in; the paper's h paints all anew
     max_channels: int = within(1024, 2, 8192)  # where the doubling stops
     encoder_order: Literal["relu-bn", "bn-relu"] = "relu-bn"  # what follows the convolution in an encoding block
     temperature: float = within(1.0, 1e-3, 1e3)  # logits of m and r are divided by it before the sigmoid
@@ -182,7 +182,7 @@ MODEL_PRESETS = {
     "compact": ModelConfig(
         preset="compact",
         width=16,
-        blend=True,
+        flow=True,
         max_channels=256,
         dilations=(1, 2, 4, 8, 4, 2),
         mask_width=16,

@@ -5,6 +5,7 @@ stay the one definition: the copy runs their code.
 """
 
 import copy
+from math import ceil
 from typing import Any
 
 import torch
@@ -98,8 +99,9 @@ class SpreadConv(nn.Conv2d):
 
     def __init__(self, conv: nn.Conv2d, side: int) -> None:
         """conv: k×k with stride 1 and "same" padding. side: of its input in pixels."""
-        n = max(n for n in (1, 2, 4) if conv.out_channels * n**2 <= max(LANES, conv.out_channels) and side % n == 0)
         size, outputs = conv.kernel_size[0], conv.out_channels
+        cost = {n: ((size + n - 1) / n) ** 2 * ceil(outputs * n**2 / LANES) for n in (1, 2, 4) if side % n == 0}
+        n = min(cost, key=cost.__getitem__)
         super().__init__(conv.in_channels, outputs * n**2, size + n - 1, stride=n, padding=size // 2)
         weight = conv.weight.new_zeros(outputs, n, n, *self.weight.shape[1:])
         for y in range(n):

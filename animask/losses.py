@@ -145,3 +145,8 @@ def pixel_loss(error: Tensor, weight: Tensor) -> Tensor:
         total = total + ((e[..., 1:] - e[..., :-1]).abs() * w[..., 1:]).mean()
         total = total + ((e[..., 1:, :] - e[..., :-1, :]).abs() * w[..., 1:, :]).mean()
     return total
+
+
+def roughness(flow: Tensor) -> Tensor:
+    """How much a flow (B, 2, H, W) differs between neighbours, in half sides."""
+    return (flow[..., 1:] - flow[..., :-1]).abs().mean() + (flow[..., 1:, :] - flow[..., :-1, :]).abs().mean()

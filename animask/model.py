@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from animask.config import ModelConfig
-from animask.networks import HighResGenerator, LowResGenerator, MaskGenerator, MaskRefiner, down, up
+from animask.networks import HighResGenerator, LowResGenerator, MaskGenerator, MaskRefiner, down, move, up
 from animask.perturb import Threshold, p_test, p_train
 
 View = Callable[[Tensor], Tensor]
@@ -56,20 +56,24 @@ class Animator(nn.Module):
         return self.r(cat(self.down(s), m_s.detach(), m_dp.detach()))  # eq. (2), (5)
 
     def coarse(self, s: Tensor, m_s: Tensor, m_x: Tensor) -> Tensor:
-        """c from the source and the mask to follow; the loss on it trains ℓ and m."""
+        """c, and the flow if there is one, from the source and the mask to follow; the loss on it trains ℓ and m."""
         return self.l(cat(self.down(s), m_s, m_x))  # eq. (3), (6)
 
     def final(self, s: Tensor, m_s: Tensor, m_x: Tensor, c: Tensor, view: View = whole) -> Tensor:
-        """f, or a part of it, from c and the full-size source; the loss on it trains h only.
+        """f, or a part of it, from c and the full-size source; the loss on it trains h only, and the flow.
 
-        view: what cuts the part from a batch of full-size images.
+        c: as `coarse` gives it. view: what cuts the part from a batch of full-size images.
         """
-        return self.h(view(cat(s, self.up(m_s).detach(), self.up(m_x).detach(), c.detach())))  # eq. (4), (7)
+        c, flow = c[:, :3].detach(), c[:, 3:]
+        seen = cat(s, self.up(m_s).detach())
+        if self.config.flow:
+            seen = move(seen, flow)  # paper: h sees the source as it is; here, with flow: where it should be
+        return self.h(view(cat(seen, self.up(m_x).detach(), c)))  # eq. (4), (7)
 
     def render(self, s: Tensor, m_s: Tensor, m_x: Tensor) -> tuple[Tensor, Tensor]:
         """c and f from the source and the mask to follow: refined to animate, raw (m(d)) to reconstruct."""
         c = self.coarse(s, m_s, m_x)  # eq. (3), (6)
-        return c, self.final(s, m_s, m_x, c)  # eq. (4), (7)
+        return c[:, :3], self.final(s, m_s, m_x, c)  # eq. (4), (7)
 
     def drive(
         self,

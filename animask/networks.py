@@ -22,6 +22,14 @@ def up(x: Tensor, factor: int) -> Tensor:
     return functional.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
 
 
+def move(x: Tensor, flow: Tensor) -> Tensor:
+    """Each pixel from where the flow says: x (1 or B, C, H, W), flow (B, 2, H, W) as ℓ draws it; borders continued."""
+    at = [torch.linspace(1 / n - 1, 1 - 1 / n, n, device=x.device) for n in x.shape[2:]]
+    places = flow.permute(0, 2, 3, 1) + torch.stack(torch.meshgrid(*at, indexing="ij")[::-1], dim=2)
+    x = x.float().expand(len(flow), -1, -1, -1)
+    return functional.grid_sample(x, places, padding_mode="border", align_corners=False)
+
+
 def gaussian_blur(x: Tensor, size: int, sigma: float) -> Tensor:
     """Separable Gaussian blur with replicated borders; shape unchanged."""
     at = torch.arange(size, device=x.device, dtype=torch.float32) - (size - 1) / 2
@@ -75,7 +83,10 @@ def mask_body(inputs: int, width: int, config: ModelConfig) -> EncoderDecoder:
 
 
 class LowResGenerator(nn.Module):
-    """ℓ: D(s), m_s and the driver's mask, (B, 5, R/4, R/4), to the coarse frame c, (B, 3, R, R)."""
+    """ℓ: D(s), m_s and the driver's mask, (B, 5, R/4, R/4), to the coarse frame c, (B, 3, R, R).
+
+    With flow two more channels follow: how far from each pixel, along x and y and in half sides, its source lies.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -85,25 +96,31 @@ class LowResGenerator(nn.Module):
         self.residual = nn.Sequential(*(ResidualBlock(width, dilation) for dilation in config.dilations))
         ups = config.reduction.bit_length() - 1  # log2: two up-blocks for a reduction of 4
         self.decoder = nn.Sequential(*(decoding_block(width >> i, width >> (i + 1)) for i in range(ups)))
-        self.head = nn.Conv2d(width >> ups, 3, 7, padding=3)
+        self.head = nn.Conv2d(width >> ups, 3 + 2 * config.flow, 7, padding=3)
+        for x in self.head.parameters():
+            nn.init.zeros_(x[3:])  # at first nothing moves
 
     def forward(self, x: Tensor) -> Tensor:
         x = torch.relu(self.norm(self.first(x.to(self.head.weight.dtype))))
-        return torch.sigmoid(self.head(self.decoder(self.residual(x))).float())
+        x = self.head(self.decoder(self.residual(x))).float()
+        return torch.cat((torch.sigmoid(x[:, :3]), x[:, 3:]), dim=1)
 
 
 class HighResGenerator(nn.Module):
-    """h: s, U(m_s), U(driver's mask) and c, (B, 8, R, R), to the final frame f, (B, 3, R, R)."""
+    """h: s, U(m_s), U(driver's mask) and c, (B, 8, R, R), to the final frame f, (B, 3, R, R).
+
+    With flow, s and U(m_s) are moved.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.body = EncoderDecoder(8, config.width, config.blocks, config.max_channels, config.encoder_order, True)
-        self.head = nn.Conv2d(self.body.outputs, 3 + config.blend, 7, padding=3)
+        self.head = nn.Conv2d(self.body.outputs, 3 + config.flow, 7, padding=3)
 
     def forward(self, x: Tensor) -> Tensor:
         y = torch.sigmoid(self.head(self.body(x.to(self.head.weight.dtype))).float())
         painted, share = y[:, :3], y[:, 3:]
         if not share.shape[1]:
             return painted
-        # paper: all is painted; here, with blend: what rests is the source itself, which no sigmoid paints exactly.
+        # paper: all is painted; here, with flow: what the source shows is the source itself, in all its detail.
         return share * x[:, :3].float() + (1 - share) * painted

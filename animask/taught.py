@@ -10,10 +10,11 @@ from torch.nn.functional import avg_pool2d
 
 from animask.config import TrainConfig
 from animask.found import measure
-from animask.losses import clay_loss, clay_weight, pixel_loss
+from animask.losses import clay_loss, clay_weight, pixel_loss, roughness
 from animask.lpips import Lpips
 from animask.model import Animator, View, whole
 from animask.moves import borrow_outline, smooth_warp
+from animask.networks import move
 from animask.pairs import TOON, Batch
 from animask.perturb import augment, p_test
 
@@ -22,6 +23,7 @@ LENT = 0.65  # how often a clip's mask gets the outline of another
 TRUTH = 0.08  # how often ℓ and h see true clay
 RAW, RAW_TOON = 0.6, 0.35  # up to here m(d) itself, beyond it r's answer
 AROUND = 0.6  # how often the crop lies around the face
+SMOOTH = 4.0  # weight of a flow's roughness
 SKIN = 0.47  # clay of a face is brighter
 
 
@@ -42,12 +44,16 @@ class Taught(nn.Module):
         m_dr = model.refine(s, m_s, m_dp)  # eq. (2)
         m_x = choose_masks(batch, m_d, m_dr, generator)
         # paper: the loss on c trains m too; here: ℓ alone, because m is taught
-        c = model.coarse(s, m_s.detach(), m_x)  # eq. (3)
-        f = model.final(s, m_s, m_x, c, view)  # eq. (4)
+        coarse = model.coarse(s, m_s.detach(), m_x)  # eq. (3)
+        f = model.final(s, m_s, m_x, coarse, view)  # eq. (4)
+        c, flow = coarse[:, :3], coarse[:, 3:]
         loss_m = 3 * clay_loss(torch.cat((m_s, m_d, m_o)), torch.cat((batch.clay_s, clay, batch.clay_o)))
         loss_r = 2 * clay_loss(m_dr, clay)
         weight, truth = model.up(clay_weight(clay)), view(target)
         loss_c, loss_f = pixel_loss(c - target, weight), pixel_loss(f - truth, view(weight))
+        if model.config.flow:
+            moved = move(model.down(s), model.down(flow))
+            loss_c = loss_c + pixel_loss(moved - model.down(target), clay_weight(clay)) + SMOOTH * roughness(flow)
         looks_c, looks_f = self.looks(torch.cat((view(c), f)), torch.cat((truth, truth))).chunk(2)
         looks = looks_f.mean() + looks_c.mean() / 2
         loss = config.lambda_mask * (loss_m + loss_r) + config.lambda_rec * (loss_c + loss_f)

@@ -16,7 +16,7 @@ def test_paper_preset_has_the_values_of_the_paper():
     model, train = config.preset("paper")
     assert (model.resolution, model.mask_size, model.blocks, model.dilations) == (256, 64, 5, (1,) * 6)
     assert (model.width, model.mask_width, model.refiner_width, model.mask_blocks) == (64, 32, 64, 5)
-    assert (model.encoder_order, model.mask_skips, model.blend, model.temperature) == ("relu-bn", False, False, 1.0)
+    assert (model.encoder_order, model.mask_skips, model.flow, model.temperature) == ("relu-bn", False, False, 1.0)
     assert (model.threshold, model.threshold_train, model.scale) == ("median", "median", 0.75)
     assert (train.masks, train.lr, train.beta1, train.beta2, train.batch) == ("found", 2e-4, 0.5, 0.9, 16)
     assert (train.epochs, train.decay, train.lambda_mask, train.lambda_rec) == (100, (60, 90), 100, 10)

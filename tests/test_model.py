@@ -4,11 +4,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional
 
 from animask.config import MODEL_PRESETS
 from animask.losses import mask_loss
 from animask.model import Animator, cat
+from animask.networks import move
 from animask.perturb import p_test, p_train
 
 TINY = MODEL_PRESETS["tiny"]
@@ -21,6 +23,15 @@ def model():
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return Animator(TINY)
+
+
+@pytest.fixture
+def model_with_flow():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = Animator(replace(TINY, flow=True))
+        nn.init.normal_(model.l.head.weight[3:], std=0.01)
+        return model
 
 
 def seeded(seed=0):
@@ -128,6 +139,28 @@ def test_a_part_of_the_final_frame_is_painted_from_the_same_part_of_everything(m
     found = model.final(s, m_s, m_x, c, lambda x: x[..., 8:40, 16:48])
     part = torch.cat((s, large(m_s), large(m_x), c), dim=1)[..., 8:40, 16:48]
     assert torch.equal(found, model.h(part))
+
+
+def test_h_sees_the_source_where_the_flow_says(model_with_flow):
+    model = model_with_flow.eval()
+    s, m_s, m_x = frames(2), small(frames(2, 3))[:, :1], small(frames(2, 4))[:, :1]
+    c = model.coarse(s, m_s, m_x)
+    seen = move(torch.cat((s, large(m_s)), dim=1), c[:, 3:])
+    expected = model.h(torch.cat((seen, large(m_x), c[:, :3]), dim=1))
+    assert torch.equal(model.final(s, m_s, m_x, c), expected)
+    shown, f = model.render(s, m_s, m_x)
+    assert torch.equal(shown, c[:, :3])
+    assert torch.equal(f, expected)
+
+
+def test_the_loss_on_f_trains_the_flow_but_not_c(model_with_flow):
+    model = model_with_flow
+    _, f = model.render(frames(2), small(frames(2, 3))[:, :1], small(frames(2, 4))[:, :1])
+    f.mean().backward()
+    gradient = model.l.head.bias.grad
+    assert gradient is not None
+    assert not gradient[:3].any()
+    assert gradient[3:].all()
 
 
 # test time, equations (1) to (4)

@@ -15,6 +15,7 @@ from animask.networks import (
     MaskRefiner,
     down,
     gaussian_blur,
+    move,
     up,
 )
 
@@ -68,7 +69,7 @@ def test_compact_costs_a_fourteenth():
     config = MODEL_PRESETS["compact"]
     with torch.device("meta"):
         assert parameters(Animator(config)) == pytest.approx(5.26, rel=0.01)
-    assert gflop_per_frame(config) == pytest.approx(14.65, rel=0.01)
+    assert gflop_per_frame(config) == pytest.approx(14.85, rel=0.01)
 
 
 # shapes and ranges
@@ -89,7 +90,7 @@ def networks(config):
     side, small = config.resolution, config.mask_size
     yield MaskGenerator(config), 3, side, 1, small
     yield MaskRefiner(config), 5, small, 1, small
-    yield LowResGenerator(config), 5, small, 3, side
+    yield LowResGenerator(config), 5, small, 3 + 2 * config.flow, side
     yield HighResGenerator(config), 8, side, 3, side
 
 
@@ -99,7 +100,7 @@ def test_shapes_and_ranges(name):
     for network, inputs, side, outputs, size in networks(CONFIGS[name]):
         x = network(noise(2, inputs, side, side))
         assert (x.shape, x.dtype) == ((2, outputs, size, size), torch.float32)
-        assert 0 <= x.min() <= x.max() <= 1
+        assert 0 <= x[:, :3].min() <= x[:, :3].max() <= 1
         assert x.std() > 1e-3, "BatchNorm keeps untrained networks alive"
 
 
@@ -164,10 +165,38 @@ def test_m_shrinks_its_input_as_configured(shrink):
 
 @torch.no_grad()
 @pytest.mark.parametrize("share", [0.0, 1.0])
-def test_h_blends_the_source_in(share):
+def test_h_mixes_in_what_it_sees_of_the_source(share):
     """Where all is the source's share the answer is the source itself, exactly; where nothing is, it is painted."""
-    config = replace(TINY, blend=True)
+    config = replace(TINY, flow=True)
     network, x = HighResGenerator(config).eval(), noise(1, 8, config.resolution, config.resolution)
     network.head.weight[3:], network.head.bias[3:] = 0.0, 200 * share - 100
     painted = torch.sigmoid(network.head(network.body(x)))[:, :3]
     assert torch.equal(network(x), x[:, :3] if share else painted)
+
+
+@pytest.mark.parametrize(("dx", "dy"), [(0, 0), (3, 0), (0, -2)])
+def test_a_flow_says_where_each_pixel_comes_from(dx, dy):
+    x, size = noise(1, 3, 16, 16), 16
+    flow = torch.tensor([2 * dx / size, 2 * dy / size]).view(1, 2, 1, 1).expand(2, 2, size, size)
+    moved, inner = move(x, flow), slice(4, 12)
+    assert moved.shape == (2, 3, size, size)  # one source, two drivers
+    expected = x[..., 4 + dy : 12 + dy, 4 + dx : 12 + dx].expand(2, -1, -1, -1)
+    assert torch.allclose(moved[..., inner, inner], expected, atol=1e-5)
+    if not dx and not dy:
+        assert torch.equal(moved[:1], x)
+
+
+def test_a_flow_beyond_the_border_gives_the_border():
+    x = noise(1, 3, 16, 16)
+    assert torch.allclose(move(x, torch.full((1, 2, 16, 16), -9.0)), x[..., :1, :1].expand_as(x))
+
+
+def test_l_draws_a_flow_in_two_channels_more():
+    network = LowResGenerator(replace(TINY, flow=True)).eval()
+    x = noise(2, 5, TINY.mask_size, TINY.mask_size)
+    assert not network(x)[:, 3:].any(), "at first nothing moves"
+    network.head.bias.data.fill_(-2.0)
+    c = network(x)
+    assert c.shape == (2, 5, TINY.resolution, TINY.resolution)
+    assert c[:, :3].min() >= 0
+    assert c[:, 3:].min() < -1, "to the left, and up"
