@@ -66,7 +66,7 @@ def trace_frames(model: Animator, source: Source, frames: list[np.ndarray], how:
     """The trace of some driver frames, RGB uint8 (R, R, 3) each. Raises FloatingPointError if it is not finite."""
     d = to_tensor(frames, device_of(model))
     trace = model.drive(source.s, source.m_s, d, threshold=how.threshold, scale=how.scale)
-    if not torch.stack([x.sum() for x in trace]).isfinite().all():
+    if not trace.f.sum().isfinite():  # what is not finite on the way is not in f either
         bad = next(name for name, x in zip(TENSORS, trace, strict=True) if not x.isfinite().all())
         raise FloatingPointError(f"the {bad} holds values that are not finite")
     return trace
