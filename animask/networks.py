@@ -26,7 +26,7 @@ def move(x: Tensor, flow: Tensor) -> Tensor:
     """Each pixel from where the flow says: x (1 or B, C, H, W), flow (B, 2, H, W) as ℓ draws it; borders continued."""
     at = [torch.linspace(1 / n - 1, 1 - 1 / n, n, device=x.device) for n in x.shape[2:]]
     places = flow.permute(0, 2, 3, 1) + torch.stack(torch.meshgrid(*at, indexing="ij")[::-1], dim=2)
-    x = x.float().expand(len(flow), -1, -1, -1)
+    x = x.float().expand(flow.shape[0], -1, -1, -1)  # len() would fix the number of frames in ONNX
     return functional.grid_sample(x, places, padding_mode="border", align_corners=False)
 
 

@@ -259,4 +259,4 @@ def test_the_bundled_weights_beat_copying_the_source_on_toons_they_never_saw() -
         s, d, truth = (to_tensor(render(*item, 256), "cpu") for item in shown)
         with torch.inference_mode():
             f = model.drive(s, model.m(s), d).f
-        assert (f - truth).abs().mean() < 0.6 * (s - truth).abs().mean()
+        assert (f - truth).abs().mean() < 0.45 * (s - truth).abs().mean()
