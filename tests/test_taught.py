@@ -1,10 +1,13 @@
 """A taught step: what each network is shown, and which part of the loss moves which."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from training_cases import SIDE, TINY, make_batch, make_model, settings
 
 from animask import taught
+from animask.model import Animator
 from animask.pairs import Batch, shake
 from animask.perturb import p_test
 from animask.taught import Taught, choose_masks, perturb_masks, window
@@ -52,6 +55,18 @@ def test_the_figures_are_what_they_say():
     assert 0 < figures["m"] < 1
     masks = (loss - 3.0 * (figures["loss_c"] + figures["loss_f"])) / 2
     assert masks > 0
+
+
+def test_a_flow_is_taught_where_the_source_lies():
+    """The target is the source seen four pixels further right: that flow scores better than its opposite, or rest."""
+    model = Animator(replace(TINY, flow=True))
+    batch = shaken(4, 2)
+    batch = batch._replace(target=batch.s.roll(-4, 3))
+    loss = {}
+    for pixels in (-4, 0, 4):
+        model.l.head.bias.data[3] = 2 * pixels / SIDE
+        loss[pixels] = Taught(SETTINGS)(model, batch, seeded())[1]["loss_c"].item()
+    assert loss[4] < 0.9 * loss[0] < loss[-4]
 
 
 def test_r_gets_the_others_masks_of_toons_and_changed_own_ones_of_clips(monkeypatch):
