@@ -3,13 +3,14 @@
 import json
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from animask.config import ModelConfig, TrainConfig, to_dict
+from animask.config import ModelConfig, TrainConfig
 from animask.files import replacing
 from animask.images import to_tensor, write_image
 from animask.model import Animator
@@ -71,7 +72,7 @@ def write_toml(path: Path, dataset: str, model: ModelConfig, train: TrainConfig)
     quote = partial(json.dumps, ensure_ascii=False)
     lines = [f"dataset = {quote(dataset)}"]
     for name, config in (("model", model), ("train", train)):
-        lines += ["", f"[{name}]", *(f"{k} = {quote(v)}" for k, v in to_dict(config).items() if v is not None)]
+        lines += ["", f"[{name}]", *(f"{k} = {quote(v)}" for k, v in asdict(config).items() if v is not None)]
     with replacing(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8", errors="replace")
 

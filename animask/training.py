@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from functools import partial
 from itertools import count
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from animask.config import ModelConfig, TrainConfig, merge, read_toml, to_dict
+from animask.config import ModelConfig, TrainConfig, merge, read_toml
 from animask.datasets import locate
 from animask.devices import pick_precision
 from animask.errors import AnimaskError, InputError
@@ -125,7 +125,7 @@ def settings(out: Path, resume: bool, init: str | None, recipe: dict[str, Any]) 
             raise InputError(f"{out} holds no run to resume.", "Leave --resume out to start a new run.")
         return merge(read_toml(out / CONFIG), recipe)
     if init:
-        return merge({"model": to_dict(find_weights(init).config)}, recipe)
+        return merge({"model": asdict(find_weights(init).config)}, recipe)
     return recipe
 
 
