@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from animask.crops import Crop, Paste, crop_face, draw_crop, named_crop, parse_crop, picture_part
+from animask.crops import Crop, crop_face, draw_crop, named_crop, parse_crop, paste, picture_part
 from animask.devices import pick_device, pick_precision
 from animask.errors import InputError
 from animask.files import REPLACE
@@ -22,7 +22,7 @@ from animask.images import centre_square, crop_resize, read_image, write_image
 from animask.model import Animator
 from animask.perturb import Threshold
 from animask.shots import Part, Shot, follow_head, read_squares
-from animask.streaming import LAYOUTS, Layout, Perturbation, animate, at_precision, device_of, prefetch
+from animask.streaming import LAYOUTS, Layout, animate, at_precision, device_of, prefetch
 from animask.video import frame_range, probe, write_video
 from animask.weights import DEFAULT, Weights, find_weights, load_model
 
@@ -264,15 +264,21 @@ def find_square(picture: np.ndarray, path: Path, session: Session) -> Crop:
 def render(scene: Scene, session: Session) -> Generator[np.ndarray, None, None]:
     """The frames of a scene as they are written."""
     settings, side, (height, width) = session.settings, session.side, scene.picture.shape[:2]
-    how = Perturbation(settings.threshold, settings.scale)
     source = crop_resize(scene.picture, scene.source.square, side)
     driver = prefetch(read_squares(scene.part, scene.shots, side), settings.batch)
     frames = animate(
-        session.model, source, driver, batch=settings.batch, layout=settings.layout, how=how, exact=session.exact
+        session.model,
+        source,
+        driver,
+        batch=settings.batch,
+        layout=settings.layout,
+        threshold=settings.threshold,
+        scale=settings.scale,
+        exact=session.exact,
     )
     with closing(driver), closing(prefetch(frames, settings.batch)) as ready:  # frames end first
         if settings.paste:
-            yield from map(Paste(scene.picture, scene.source.square), ready)
+            yield from paste(ready, scene.picture, scene.source.square)
         elif settings.layout == "result":
             rows, columns = picture_part(scene.source.square, height, width, side)
             yield from (frame[rows, columns] for frame in ready)

@@ -1,6 +1,6 @@
 """Squares: which part of a picture or clip the networks see, a drawing of it, and the result back in its place."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -166,31 +166,24 @@ def enclose(track: list[Box], height: int, width: int) -> Square:
     return x, y, side
 
 
-class Paste:
-    """Puts frames (R, R, 3) into the whole picture (H, W, 3), in the square that they are of, fading at its borders.
+def paste(frames: Iterable[np.ndarray], picture: np.ndarray, square: Square) -> Iterator[np.ndarray]:
+    """Frames (R, R, 3) in the whole picture (H, W, 3), in the square that they are of, fading at its borders.
 
     An odd last row or column is repeated, since most videos have even sizes. Along the picture's own border nothing
     fades; what the square has beyond the picture is left out.
     """
-
-    def __init__(self, picture: np.ndarray, square: Square) -> None:
-        height, width = picture.shape[:2]
-        self.picture = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-        height, width = self.picture.shape[:2]
-        x, y, self.size = square
-        self.place = slice(max(0, y), y + self.size), slice(max(0, x), x + self.size)
-        self.inside = slice(max(0, -y), height - y), slice(max(0, -x), width - x)
-        weight = np.outer(fade(y, self.size, height), fade(x, self.size, width))
-        self.weight = np.ascontiguousarray(weight[self.inside], np.float32)
-
-    def __call__(self, frame: np.ndarray) -> np.ndarray:
-        """The whole picture with this frame in it."""
-        how = cv2.INTER_AREA if self.size < len(frame) else cv2.INTER_CUBIC
-        square = cv2.resize(frame, (self.size, self.size), interpolation=how)
-        over, under = (np.ascontiguousarray(x) for x in (square[self.inside], self.picture[self.place]))
-        result = self.picture.copy()
-        result[self.place] = cv2.blendLinear(over, under, self.weight, 1 - self.weight)
-        return result
+    (height, width), (x, y, size) = picture.shape[:2], square
+    picture = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    height, width = picture.shape[:2]
+    place = slice(max(0, y), y + size), slice(max(0, x), x + size)
+    inside = slice(max(0, -y), height - y), slice(max(0, -x), width - x)
+    weight = np.outer(fade(y, size, height), fade(x, size, width)).astype(np.float32)
+    under, weight = np.ascontiguousarray(picture[place]), np.ascontiguousarray(weight[inside])
+    for frame in frames:
+        over = np.ascontiguousarray(crop_resize(frame, (0, 0, len(frame)), size)[inside])
+        result = picture.copy()
+        result[place] = cv2.blendLinear(over, under, weight, 1 - weight)
+        yield result
 
 
 def fade(start: int, size: int, length: int) -> np.ndarray:

@@ -18,7 +18,7 @@ from animask.clay import find_clay, read_clay
 from animask.config import CLAY_SIZE
 from animask.errors import AnimaskError, InputError
 from animask.files import replacing
-from animask.images import PICTURE_SUFFIXES, centre_square, crop_resize, read_image
+from animask.images import PICTURE_SUFFIXES, crop_resize, read_image
 from animask.originals import VIDEO_SUFFIXES
 from animask.probing import list_pictures
 from animask.toons import clay, render, sample_identity, sample_pose
@@ -100,23 +100,14 @@ def is_clip(path: Path) -> bool:
 
 def read_clip(path: Path, resolution: int) -> Iterator[np.ndarray]:
     """All frames of a clip, RGB uint8 (R, R, 3), centred squares; InputError, also on the way, for what is damaged."""
-    if path.is_dir():
-        frames: Iterator[np.ndarray] = (read_image(item) for item in list_pictures(path))
-    elif path.suffix.lower() in STRIP_SUFFIXES:
-        frames = cut_strip(path)
-    else:
-        frames = read_frames(path)
-    for frame in frames:
-        yield crop_resize(frame, centre_square(*frame.shape[:2]), resolution)
-
-
-def cut_strip(path: Path) -> Iterator[np.ndarray]:
-    """The frames of a strip H × W·T; they are square, since nothing else says where one ends."""
-    strip = read_image(path)
+    if path.is_dir() or path.suffix.lower() not in STRIP_SUFFIXES:
+        yield from read_frames(path, size=resolution)
+        return
+    strip = read_image(path)  # H × W·T; its frames are square, since nothing else says where one ends
     side, width = strip.shape[:2]
     if width % side:
         raise InputError(f"{path} is not a strip of square frames: {width}×{side} pixels.")
-    yield from (strip[:, x : x + side] for x in range(0, width, side))
+    yield from (crop_resize(strip, (x, 0, side), resolution) for x in range(0, width, side))
 
 
 def thin(frames: Iterable[Item], limit: int) -> list[Item]:

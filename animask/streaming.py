@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, TypeVar
 
 import cv2
 import numpy as np
@@ -27,23 +27,6 @@ Layout = Literal["result", "compare", "strip"]
 Item = TypeVar("Item")
 
 
-class Source(NamedTuple):
-    """A source picture as the networks see it: s (1, 3, R, R) and its mask m_s (1, 1, R/4, R/4)."""
-
-    s: Tensor
-    m_s: Tensor
-
-
-class Perturbation(NamedTuple):
-    """P_test's threshold ρ and scale; None for what the weights say."""
-
-    threshold: Threshold | None = None
-    scale: float | None = None
-
-
-PLAIN = Perturbation()
-
-
 def at_precision(model: Animator, precision: str) -> Animator:
     """The model with its weights cast once to "fp32", "bf16" or "fp16", channels-last; the model itself is changed."""
     return model.to(DTYPES[precision]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -55,17 +38,26 @@ def device_of(model: Animator) -> torch.device:
 
 
 @torch.inference_mode()
-def encode_source(model: Animator, image: np.ndarray) -> Source:
-    """Everything about the source that does not depend on the driver. image: RGB uint8 (R, R, 3)."""
+def encode_source(model: Animator, image: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Of a picture, RGB uint8 (R, R, 3), what no driver changes: s (1, 3, R, R) and its mask m_s (1, 1, R/4, R/4)."""
     s = to_tensor(image, device_of(model))
-    return Source(s, model.m(s))  # eq. (1)
+    return s, model.m(s)  # eq. (1)
 
 
 @torch.inference_mode()
-def trace_frames(model: Animator, source: Source, frames: list[np.ndarray], how: Perturbation = PLAIN) -> Trace:
-    """The trace of some driver frames, RGB uint8 (R, R, 3) each. Raises FloatingPointError if it is not finite."""
+def trace_frames(
+    model: Animator,
+    source: tuple[Tensor, Tensor],
+    frames: list[np.ndarray],
+    threshold: Threshold | None = None,
+    scale: float | None = None,
+) -> Trace:
+    """The trace of some driver frames, RGB uint8 (R, R, 3) each, of an encoded source; threshold, scale: of P_test.
+
+    Raises FloatingPointError if it is not finite.
+    """
     d = to_tensor(frames, device_of(model))
-    trace = model.drive(source.s, source.m_s, d, threshold=how.threshold, scale=how.scale)
+    trace = model.drive(*source, d, threshold=threshold, scale=scale)
     if not torch.stack([x.sum() for x in trace]).isfinite().all():
         bad = next(name for name, x in zip(TENSORS, trace, strict=True) if not x.isfinite().all())
         raise FloatingPointError(f"the {bad} holds values that are not finite")
@@ -79,13 +71,15 @@ def animate(
     *,
     batch: int = 8,
     layout: Layout = "result",
-    how: Perturbation = PLAIN,
+    threshold: Threshold | None = None,
+    scale: float | None = None,
     exact: Callable[[], Animator] | None = None,
 ) -> Generator[np.ndarray, None, None]:
     """Animate a source picture with driver frames, one by one; memory does not grow with the driver's length.
 
     source: RGB uint8 (H, W, 3), driver: frames of the same kind; both become centred squares of the model's resolution
-    R. Yields RGB uint8 (R, R, 3) frames, or wider ones, see `lay_out`. With a warning batches are halved where the
+    R. Yields RGB uint8 (R, R, 3) frames, or wider ones, see `lay_out`. threshold (ρ), scale: of P_test, None for what
+    the weights say. With a warning batches are halved where the
     GPU's memory does not suffice, and a model whose half-precision output is not finite goes on in float32: as `exact`
     gives it, from before its weights were rounded, or else with the rounded ones. Raises AnimaskError if float32 is
     not finite either, or one frame is too much.
@@ -97,7 +91,7 @@ def animate(
     waiting: list[np.ndarray] = []
     while waiting := waiting or list(islice(frames, batch)):
         try:
-            trace = trace_frames(model, encoded, waiting[:batch], how)
+            trace = trace_frames(model, encoded, waiting[:batch], threshold, scale)
         except FloatingPointError as error:
             model = widen(model, error, exact)
             encoded = encode_source(model, picture)

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Generator, Iterator
 from itertools import count
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import torch
 from animask.errors import AnimaskError
 from animask.images import to_images, to_tensor
 from animask.model import Animator
-from animask.streaming import COLUMNS, Layout, Perturbation, animate, at_precision, prefetch
+from animask.streaming import COLUMNS, Layout, animate, at_precision, prefetch
 
 SIDE = 64
 
@@ -20,13 +21,13 @@ def noise(count: int, height: int = SIDE, width: int = SIDE) -> list[np.ndarray]
     return list(np.random.default_rng(0).integers(0, 256, (count, height, width, 3), np.uint8))
 
 
-@pytest.mark.parametrize("how", [Perturbation(), Perturbation(0.3, 0.5)])
-def test_frames_are_the_equations_applied_one_by_one(tiny_model: Animator, how: Perturbation) -> None:
+@pytest.mark.parametrize("how", [{}, {"threshold": 0.3, "scale": 0.5}])
+def test_frames_are_the_equations_applied_one_by_one(tiny_model: Animator, how: dict[str, Any]) -> None:
     source, *frames = noise(4)
-    results = list(animate(tiny_model, source, frames, batch=2, how=how))
+    results = list(animate(tiny_model, source, frames, batch=2, **how))
     for frame, result in zip(frames, results, strict=True):
         s, d = to_tensor(source, "cpu"), to_tensor(frame, "cpu")
-        trace = tiny_model.drive(s, tiny_model.m(s), d, threshold=how.threshold, scale=how.scale)
+        trace = tiny_model.drive(s, tiny_model.m(s), d, **how)
         assert np.abs(result.astype(int) - to_images(trace.f)[0]).max() <= 1
 
 
