@@ -190,20 +190,23 @@ def animate_file(
     """
     session = session or Session(settings or Settings())
     started, job = time.monotonic(), Job(Path(source), Path(driver), Path(output))
-    scene = open_scene(job, session)
-    with warnings.catch_warnings(record=True) as caught:
+    scene, settings, weights = open_scene(job, session), session.settings, session.weights
+    part, silent = scene.part, job.output.is_dir() or job.output.suffix.lower() in ("", ".gif")
+    sound = part.info.path if settings.audio and part.info.has_audio and not silent else None
+    with warnings.catch_warnings(record=True) as caught, closing(render(scene, session)) as ready:
         warnings.simplefilter("always", UserWarning)
-        width, height, frames = write_frames(scene, session, job.output, progress)
-    settings, weights = session.settings, session.weights
+        counted, begin = count(ready, part.stop - part.first, progress), float(part.first / part.rate)
+        crf, overwrite = settings.quality, settings.overwrite
+        width, height, frames = write_video(job.output, counted, part.rate, sound, begin, crf, overwrite)
     return Report(
         source=str(source),
         driver=str(driver),
         output=str(output),
         frames=frames,
-        fps=str(scene.part.rate),
+        fps=str(part.rate),
         width=width,
         height=height,
-        audio=sound_of(scene, session, job.output) is not None,
+        audio=sound is not None,
         device=session.device,
         precision=session.precision,
         seconds=round(time.monotonic() - started, 3),
@@ -286,27 +289,11 @@ def render(scene: Scene, session: Session) -> Generator[np.ndarray, None, None]:
             yield from ready
 
 
-def write_frames(scene: Scene, session: Session, output: Path, progress: Progress) -> tuple[int, int, int]:
-    """Write the frames of a scene at their rate and with the driver's sound; returns width, height and count."""
-    settings, part = session.settings, scene.part
-    sound, begin = sound_of(scene, session, output), float(part.first / part.rate)
-    with closing(render(scene, session)) as frames:
-        counted = count(frames, part.stop - part.first, progress)
-        return write_video(output, counted, part.rate, sound, begin, settings.quality, settings.overwrite)
-
-
 def count(frames: Iterable[np.ndarray], total: int, progress: Progress) -> Iterator[np.ndarray]:
     """The frames; progress(done, total) is called when the next one is asked for."""
     for done, frame in enumerate(frames, 1):
         yield frame
         progress(done, total)
-
-
-def sound_of(scene: Scene, session: Session, output: Path) -> Path | None:
-    """The file whose sound the output gets; GIF and PNG have none."""
-    silent = output.is_dir() or output.suffix.lower() in ("", ".gif")
-    info = scene.part.info
-    return info.path if session.settings.audio and info.has_audio and not silent else None
 
 
 # a drawing of both crops

@@ -132,12 +132,6 @@ def drive(bench: Bench, case: Case) -> Iterator[Driven]:
             raise InputError(f"{case.name} by {name} has more frames than its driver")
 
 
-def open_detectors(settings: Settings, device: torch.device | str) -> dict[str, Detector]:
-    """The detectors that the metrics need, by what they look for."""
-    used = {METRICS[name].compares for name in settings.metrics}
-    return {name: DETECTORS[name, settings.kind](device) for name in ("points", "identity") if name in used}
-
-
 def look(detectors: dict[str, Detector], frames: Tensor) -> Seen:
     """Frames (B, 3, R, R), and what the detectors find in them; points in pixels of the paper's frame."""
     seen = {name: detector.find(frames) for name, detector in detectors.items()}
@@ -227,7 +221,10 @@ def evaluate(settings: Settings, progress: Progress = lambda done, total: None) 
     cases = plan(settings)
     check_predictions(settings, cases)
     bench = open_bench(settings)
-    detectors = open_detectors(settings, device_of(bench.model))
+    used = {METRICS[name].compares for name in settings.metrics}
+    detectors = {
+        name: DETECTORS[name, settings.kind](device_of(bench.model)) for name in ("points", "identity") if name in used
+    }
     records, failed = [], {}
     for number, case in enumerate(cases):
         try:
