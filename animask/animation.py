@@ -14,11 +14,11 @@ from typing import NamedTuple
 import numpy as np
 
 from animask.crops import Crop, crop_face, draw_crop, named_crop, parse_crop, paste, picture_part
-from animask.devices import pick_device, pick_precision
+from animask.devices import DTYPES, pick_device, pick_precision
 from animask.errors import InputError
 from animask.files import REPLACE
 from animask.fusion import fuse
-from animask.images import centre_square, crop_resize, read_image, write_image
+from animask.images import crop_resize, read_image, write_image
 from animask.model import Animator
 from animask.perturb import Threshold
 from animask.shots import Part, Shot, follow_head, read_squares
@@ -82,7 +82,6 @@ class Session:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.precision = settings.precision  # of the model: known when it is loaded, "fp32" where half does not do
         self.drivers: dict[Path, tuple[Part, list[Shot], list[str]]] = {}
 
     @cached_property
@@ -91,37 +90,35 @@ class Session:
         return find_weights(self.settings.weights)
 
     @cached_property
-    def knows_faces(self) -> bool:
-        """Whether the weights say that they were trained on faces."""
-        return self.weights.metadata.get("object", "").lower() == FACES
-
-    @cached_property
     def model(self) -> Animator:
         """The model, ready to animate."""
-        return self.open(self.settings.precision)
-
-    def open(self, precision: str) -> Animator:
-        """The model on the device of the settings, in a precision."""
         device, reason = pick_device(self.settings.device)
-        self.precision, why = pick_precision(precision, device)
-        how = device, reason, self.precision, why
+        precision, why = pick_precision(self.settings.precision, device)
+        how = device, reason, precision, why
         log.info("weights %s, device %s (%s), precision %s (%s)", self.settings.weights, *how)
-        return at_precision(fuse(load_model(self.weights, device)), self.precision)
-
-    def exact(self) -> Animator:
-        """The model in float32, read anew, because what was cast is rounded; all jobs go on with it."""
-        self.model = self.open("fp32")
-        return self.model
+        return at_precision(fuse(load_model(self.weights, device)), precision)
 
     @property
     def side(self) -> int:
         """The resolution R of the model, which is not loaded for it."""
         return self.weights.config.resolution
 
+    def crop(self, text: str, face: int | None = None) -> str:
+        """A crop of the settings: "auto" means the centre where no face is asked for, and the weights know none."""
+        if text == "auto" and face is None and self.weights.metadata.get("object", "").lower() != FACES:
+            return "centre"
+        return text
+
     @property
     def device(self) -> str:
         """Where the model is, such as "cuda:1"."""
         return str(device_of(self.model))
+
+    @property
+    def precision(self) -> str:
+        """Of the model: "fp32" where a reduced one did not do."""
+        dtype = next(self.model.parameters()).dtype
+        return next(name for name, known in DTYPES.items() if known == dtype)
 
 
 class Job(NamedTuple):
@@ -237,7 +234,8 @@ def open_scene(job: Job, session: Session) -> Scene:
     if job.driver not in session.drivers:  # one that drives several pictures is looked at once
         session.drivers[job.driver] = open_driver(job.driver, session)
     part, shots, remarks = session.drivers[job.driver]
-    source = named_crop(settings.source_crop, *picture.shape[:2]) or find_square(picture, job.source, session)
+    text = session.crop(settings.source_crop, settings.face)
+    source = named_crop(text, *picture.shape[:2]) or crop_face(picture, settings.face, session.side, str(job.source))
     for path, crop in [(job.source, source), *((job.driver, shot.crop) for shot in shots)]:
         log.info("%s: square %d,%d,%d (%s)", path, *crop.square, crop.reason)
         for number, box in enumerate(crop.faces, 1):
@@ -250,18 +248,10 @@ def open_driver(path: Path, session: Session) -> tuple[Part, list[Shot], list[st
     settings, info = session.settings, probe(path)
     rate = settings.fps or info.fps
     part = Part(info, rate, *frame_range(info, rate, settings.start, settings.end), settings.background)
-    crop = named_crop(settings.driver_crop, info.height, info.width)
-    if not crop and session.knows_faces:
-        return part, *follow_head(part, settings.driver_face, session.side)
-    crop = crop or Crop(centre_square(info.height, info.width), "centre")
-    return part, [Shot(0, part.stop - part.first, crop)], []
-
-
-def find_square(picture: np.ndarray, path: Path, session: Session) -> Crop:
-    """The square of a picture around a face; the centre where the weights were trained on other things."""
-    if session.knows_faces or session.settings.face is not None:
-        return crop_face(picture, session.settings.face, session.side, str(path))
-    return Crop(centre_square(*picture.shape[:2]), "centre")
+    crop = named_crop(session.crop(settings.driver_crop), info.height, info.width)
+    if crop:
+        return part, [Shot(0, part.stop - part.first, crop)], []
+    return part, *follow_head(part, settings.driver_face, session.side)
 
 
 def render(scene: Scene, session: Session) -> Generator[np.ndarray, None, None]:
@@ -277,7 +267,6 @@ def render(scene: Scene, session: Session) -> Generator[np.ndarray, None, None]:
         layout=settings.layout,
         threshold=settings.threshold,
         scale=settings.scale,
-        exact=session.exact,
     )
     with closing(driver), closing(prefetch(frames, settings.batch)) as ready:  # frames end first
         if settings.paste:

@@ -66,18 +66,12 @@ def named_crop(text: str, height: int, width: int) -> Crop | None:
     if choice == "centre":
         return Crop(centre_square(height, width), "centre")
     if isinstance(choice, str):
-        return Crop(around(height, width), "the whole picture")
+        return Crop(centre_square(height, width, max(height, width)), "the whole picture")
     x, y, size = choice
     outside = x >= width or y >= height or x + size <= 0 or y + size <= 0
     if outside or size > BEYOND * max(height, width):
         raise InputError(f"The crop {text} does not fit the picture of {width}×{height} pixels.")
     return Crop(choice, "given")
-
-
-def around(height: int, width: int) -> Square:
-    """The smallest square around a whole picture."""
-    size = max(height, width)
-    return (width - size) // 2, (height - size) // 2, size
 
 
 def settle(square: Square, height: int, width: int, reason: str, faces: tuple[Box, ...] = ()) -> Crop:

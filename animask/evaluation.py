@@ -222,7 +222,7 @@ def evaluate(settings: Settings, progress: Progress = lambda done, total: None) 
     check_predictions(settings, cases)
     bench = open_bench(settings)
     used = {METRICS[name].compares for name in settings.metrics}
-    detectors = {
+    detectors: dict[str, Detector] = {
         name: DETECTORS[name, settings.kind](device_of(bench.model)) for name in ("points", "identity") if name in used
     }
     records, failed = [], {}

@@ -95,9 +95,9 @@ def write_image(path: Path, image: np.ndarray) -> None:
         Image.fromarray(image).save(temporary, compress_level=3, quality=95, lossless=True)
 
 
-def centre_square(height: int, width: int) -> tuple[int, int, int]:
-    """The largest centred square of a height × width picture, as x, y, size."""
-    size = min(height, width)
+def centre_square(height: int, width: int, size: int | None = None) -> tuple[int, int, int]:
+    """The centred square of a height × width picture, as x, y, size; by default the largest within it."""
+    size = size or min(height, width)
     return (width - size) // 2, (height - size) // 2, size
 
 
@@ -117,6 +117,11 @@ def crop_resize(image: np.ndarray, box: tuple[int, int, int], size: int) -> np.n
         return np.ascontiguousarray(square)
     how = cv2.INTER_AREA if size < side else cv2.INTER_CUBIC
     return cv2.resize(square, (size, size), interpolation=how).reshape(size, size, *image.shape[2:])
+
+
+def fit(image: np.ndarray, size: int) -> np.ndarray:
+    """The largest centred square of (H, W, C) as (size, size, C)."""
+    return crop_resize(image, centre_square(*image.shape[:2]), size)
 
 
 def to_tensor(images: np.ndarray | Sequence[np.ndarray], device: torch.device | str) -> torch.Tensor:

@@ -32,7 +32,7 @@ from animask.datasets import (
     with_clay,
 )
 from animask.errors import InputError
-from animask.images import centre_square, crop_resize, read_image
+from animask.images import fit, read_image
 from animask.moves import flip, move
 
 HELD_OUT_CLIPS = 64  # of the test split, for the previews while training
@@ -229,8 +229,7 @@ def read_pictures(folder: str, resolution: int, taught: bool, report: Report) ->
             continue
         try:
             picture, clays = read_image(path), read_clay(beside)[:1] if beside else ()
-            frame = crop_resize(picture, centre_square(*picture.shape[:2]), resolution)
-            pictures.append(pack([frame], list(clays))[0])
+            pictures.append(pack([fit(picture, resolution)], list(clays))[0])
         except InputError as error:
             report(f"skipped {path.name}: {error}")
     if not pictures:

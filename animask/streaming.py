@@ -2,7 +2,7 @@
 
 import warnings
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Any, Literal, TypeVar
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from animask.devices import DTYPES
 from animask.errors import AnimaskError
-from animask.images import centre_square, crop_resize, to_images, to_tensor
+from animask.images import fit, to_images, to_tensor
 from animask.model import Animator, Trace
 from animask.perturb import Threshold
 
@@ -73,16 +73,14 @@ def animate(
     layout: Layout = "result",
     threshold: Threshold | None = None,
     scale: float | None = None,
-    exact: Callable[[], Animator] | None = None,
 ) -> Generator[np.ndarray, None, None]:
     """Animate a source picture with driver frames, one by one; memory does not grow with the driver's length.
 
     source: RGB uint8 (H, W, 3), driver: frames of the same kind; both become centred squares of the model's resolution
     R. Yields RGB uint8 (R, R, 3) frames, or wider ones, see `lay_out`. threshold (ρ), scale: of P_test, None for what
-    the weights say. With a warning batches are halved where the
-    GPU's memory does not suffice, and a model whose half-precision output is not finite goes on in float32: as `exact`
-    gives it, from before its weights were rounded, or else with the rounded ones. Raises AnimaskError if float32 is
-    not finite either, or one frame is too much.
+    the weights say. With a warning batches are halved where the GPU's memory does not suffice, and a model whose
+    half-precision output is not finite goes on in float32. Raises AnimaskError if float32 is not finite either, or one
+    frame is too much.
     """
     side = model.config.resolution
     picture = fit(source, side)
@@ -93,7 +91,7 @@ def animate(
         try:
             trace = trace_frames(model, encoded, waiting[:batch], threshold, scale)
         except FloatingPointError as error:
-            model = widen(model, error, exact)
+            widen(model, error)
             encoded = encode_source(model, picture)
         except torch.OutOfMemoryError as error:
             batch = halve(min(batch, len(waiting)), error)
@@ -102,19 +100,12 @@ def animate(
             waiting = waiting[batch:]
 
 
-def fit(image: np.ndarray, side: int) -> np.ndarray:
-    """An image as a square of `side` pixels: as it is, or cropped about its centre and resized."""
-    if image.shape[:2] == (side, side):
-        return image
-    return crop_resize(image, centre_square(*image.shape[:2]), side)
-
-
-def widen(model: Animator, error: FloatingPointError, exact: Callable[[], Animator] | None) -> Animator:
-    """The model in float32 in place of one in reduced precision; warns. AnimaskError if it is in float32 already."""
+def widen(model: Animator, error: FloatingPointError) -> None:
+    """Change a model of reduced precision to float32, with a warning; AnimaskError if it is in float32 already."""
     if next(model.parameters()).dtype == torch.float32:
         raise AnimaskError(f"{error}: the weights are damaged or do not fit.") from error
     warnings.warn(f"{error} in reduced precision: going on in fp32", stacklevel=3)
-    return exact() if exact else at_precision(model, "fp32")
+    at_precision(model, "fp32")
 
 
 def halve(batch: int, error: torch.OutOfMemoryError) -> int:
