@@ -143,16 +143,26 @@ class Scene(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Report:
-    """What was made, of what and how: the fields of `--json`. fps is a fraction such as "30000/1001".
-
-    weights_revision: their commit on the Hub, empty where they come from elsewhere. shots: of the driver, each with
-    its square, in frames from `start` on.
+class Preview:
+    """Of what something was made, and where it is. shots: of the driver, each with its square, in frames from `start`
+    on. warnings: what should be said of the driver, and what went wrong.
     """
 
     source: str
     driver: str
     output: str
+    source_crop: Crop
+    shots: list[Shot]
+    warnings: list[str]
+
+
+@dataclass(frozen=True)
+class Report(Preview):
+    """What was made, of what and how: the fields of `--json`. fps is a fraction such as "30000/1001".
+
+    weights_revision: their commit on the Hub, empty where they come from elsewhere.
+    """
+
     frames: int
     fps: str
     width: int
@@ -166,9 +176,6 @@ class Report:
     weights_revision: str
     threshold: Threshold
     scale: float
-    source_crop: Crop
-    shots: list[Shot]
-    warnings: list[str]
 
 
 def animate_file(
@@ -286,18 +293,6 @@ def count(frames: Iterable[np.ndarray], total: int, progress: Progress) -> Itera
 
 
 # a drawing of both crops
-
-
-@dataclass(frozen=True)
-class Preview:
-    """Where the picture is, the squares that it shows, and what should be said of the driver."""
-
-    source: str
-    driver: str
-    output: str
-    source_crop: Crop
-    shots: list[Shot]
-    warnings: list[str]
 
 
 def preview_crops(source: Path, driver: Path, output: Path, settings: Settings | None = None) -> Preview:

@@ -18,7 +18,7 @@ from animask.clay import find_clay, read_clay
 from animask.config import CLAY_SIZE
 from animask.errors import AnimaskError, InputError
 from animask.files import replacing
-from animask.images import PICTURE_SUFFIXES, crop_resize, read_image
+from animask.images import crop_resize, read_image
 from animask.originals import VIDEO_SUFFIXES
 from animask.probing import list_pictures
 from animask.toons import clay, render, sample_identity, sample_pose
@@ -94,7 +94,7 @@ def is_clip(path: Path) -> bool:
     if path.name.startswith("."):
         return False
     if path.is_dir():
-        return any(item.suffix.lower() in PICTURE_SUFFIXES and item.name[0] != "." for item in path.iterdir())
+        return bool(list_pictures(path))
     return path.suffix.lower() in VIDEO_SUFFIXES | STRIP_SUFFIXES
 
 

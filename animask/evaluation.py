@@ -167,11 +167,6 @@ class Record(NamedTuple):
         """How many frames were driven."""
         return len(next(iter(self.values.values()), []))
 
-    def describe(self) -> dict[str, Any]:
-        """What a result says of the video."""
-        columns = total([self], by_people=False)
-        return {"name": self.case.name, "person": self.case.person, "frames": self.frames, "columns": columns}
-
 
 @torch.inference_mode()
 def evaluate_case(bench: Bench, detectors: dict[str, Detector], case: Case) -> Record:
@@ -257,7 +252,10 @@ def summarise(
         columns=columns,
         shares=shares_of_copying(columns),
         published=known,
-        videos=[record.describe() for record in records],
+        videos=[
+            {"name": x.case.name, "person": x.case.person, "frames": x.frames, "columns": total([x], by_people=False)}
+            for x in records
+        ],
         failed=failed,
         people=len({record.case.person for record in records}),
         frames=sum(record.frames for record in records),
