@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from animask.errors import InputError, MissingError
-from animask.faces import Box, find_boxes
+from animask.faces import Box, cut, find_boxes
 from animask.images import centre_square, crop_resize
 
 NAMES = ("auto", "none", "centre")
@@ -213,14 +213,13 @@ def draw_crop(picture: np.ndarray, crop: Crop) -> np.ndarray:
 def draw_boxes(picture: np.ndarray, crop: Crop) -> np.ndarray:
     """The picture and all of its square in a panel of PANEL pixels: faces yellow and numbered, the square green."""
     (height, width), (x, y, size) = picture.shape[:2], crop.square
-    left, top = max(0, -x), max(0, -y)
-    side = max(left + max(width, x + size), top + max(height, y + size))
-    border = top, side - top - height, left, side - left - width
-    panel = cv2.copyMakeBorder(picture, *border, cv2.BORDER_CONSTANT, value=GREY)
-    panel, scale = cv2.resize(panel, (PANEL, PANEL), interpolation=cv2.INTER_AREA), (PANEL - 1) / side
+    left, top = min(0, x), min(0, y)
+    side = max(max(width, x + size) - left, max(height, y + size) - top)
+    panel = cv2.resize(cut(picture, (left, top, side)), (PANEL, PANEL), interpolation=cv2.INTER_AREA)
+    scale = (PANEL - 1) / side
     boxes = [(box, str(number), YELLOW) for number, box in enumerate(crop.faces, 1)]
     for box, name, colour in [*boxes, (Box(x, y, size, size), "", GREEN)]:
-        corner = round((left + box.x) * scale), round((top + box.y) * scale)
+        corner = round((box.x - left) * scale), round((box.y - top) * scale)
         cv2.rectangle(panel, (*corner, round(box.width * scale), round(box.height * scale)), colour, 2)
         place = corner[0] + 4, corner[1] + 20
         cv2.putText(panel, name, place, cv2.FONT_HERSHEY_SIMPLEX, 0.6, colour, 2, cv2.LINE_AA)

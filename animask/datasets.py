@@ -45,10 +45,10 @@ class Clip:
     clay: Path | None = None
 
 
-def locate(name: str, data: Path | None) -> Path:
+def locate(name: str, data: Path | str | None) -> Path:
     """The folder of a data set: `data` if given, else $ANIMASK_DATA/NAME, else the folder `name`; else InputError."""
     root = os.environ.get("ANIMASK_DATA")
-    places = [data] if data else [*([Path(root) / name] if root else []), Path(name)]
+    places = [Path(data)] if data else [*([Path(root) / name] if root else []), Path(name)]
     for place in places:
         if place.is_dir():
             return place

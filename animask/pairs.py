@@ -188,7 +188,7 @@ def open_pairs(dataset: str, model: ModelConfig, config: TrainConfig, report: Re
     clips: dict[str, list[Path]] = {}
     held_out: dict[str, list[Path]] = {}
     if dataset != "toons":
-        root = locate(dataset, Path(config.data) if config.data else None)
+        root = locate(dataset, config.data)
         listed = list_clips(root, "train", config.identities)
         listed = spread(with_clay(listed) if taught else listed, lambda clip: clip.identity)[: config.limit_videos]
         report(f"{len(listed)} training clips in {root}; decoding what is not in the cache yet ({folder})")
@@ -210,10 +210,7 @@ def open_pairs(dataset: str, model: ModelConfig, config: TrainConfig, report: Re
 
 def has_clay(dataset: str, config: TrainConfig) -> bool:
     """Whether masks can be taught with a data set: it is of toons, or some of its clips have clay."""
-    if dataset == "toons":
-        return True
-    root = locate(dataset, Path(config.data) if config.data else None)
-    return bool(with_clay(list_clips(root, "train", config.identities)))
+    return dataset == "toons" or bool(with_clay(list_clips(locate(dataset, config.data), "train", config.identities)))
 
 
 def read_pictures(folder: str, resolution: int, taught: bool, report: Report) -> tuple[np.ndarray, ...]:

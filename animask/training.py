@@ -163,7 +163,7 @@ def complete(
         raise InputError(f"crop must be a multiple of {2**model.blocks} up to {model.resolution}, not {crop}.")
     config = replace(config, precision=precision, crop=crop)  # type: ignore[arg-type]
     if dataset != "toons":
-        config = replace(config, data=str(locate(dataset, Path(config.data) if config.data else None).resolve()))
+        config = replace(config, data=str(locate(dataset, config.data).resolve()))
     if config.masks == "taught" and not has_clay(dataset, config):
         report("no clip has clay (`animask prepare` paints that of faces): masks are found, with --perceptual lpips")
         return replace(config, masks="found", perceptual="lpips")

@@ -43,9 +43,8 @@ CROPS, METHOD, MODEL = "Crops", "The method (paper, section 3)", "Weights and de
 OUTPUT, PART, MANY, WORDS = "Output", "Part of the driver", "Many at once", "What is printed"
 CROP = "auto|none|centre|X,Y,SIZE"
 
-DEVICE = "auto, cpu, cuda, cuda:N or mps."
 WEIGHTS = "Bundled name, .safetensors file, or owner/name\\[@revision] on the Hub."
-Device = Annotated[str, Option(envvar="ANIMASK_DEVICE", help=DEVICE, rich_help_panel=MODEL)]
+Device = Annotated[str, Option(envvar="ANIMASK_DEVICE", help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=MODEL)]
 Weights = Annotated[str, Option(envvar="ANIMASK_WEIGHTS", help=WEIGHTS, rich_help_panel=MODEL)]
 PrecisionOption = Annotated[Precision, Option(help="bf16 where it is fast, else fp32.", rich_help_panel=MODEL)]
 Batch = Annotated[int, Option(min=1, max=1024, help="Driver frames at a time.", rich_help_panel=MODEL)]

@@ -14,7 +14,6 @@ from animask.files import read_fps
 if TYPE_CHECKING:
     from animask.preparation import Summary
 
-FOLDER = "Folder of the data set; an unfinished one is continued."
 SQUARE = "One fixed square a clip: around the head, with its clay beside; the middle; or the whole frame padded."
 PICTURES = "Pictures to stills for `train --stills OUT/train`, not videos to clips."
 SMALLEST = "Smallest side of the square in the video, in pixels; default: ¾ of the resolution."
@@ -22,7 +21,7 @@ SMALLEST = "Smallest side of the square in the video, in pixels; default: ¾ of 
 
 def prepare(
     inputs: Annotated[list[Path], Argument(help="Videos, and folders of videos.", metavar="VIDEO_OR_FOLDER")],
-    output: Annotated[Path, Option("-o", "--output", help=FOLDER)],
+    output: Annotated[Path, Option("-o", "--output", help="Folder of the data set; an unfinished one is continued.")],
     box: Annotated[str, Option("--box", metavar="auto|centre|pad", help=SQUARE)] = "auto",
     stills: Annotated[bool, Option("--stills", help=PICTURES)] = False,
     resolution: Annotated[int, Option(help="Pixels of the square clips.")] = ModelConfig.resolution,
