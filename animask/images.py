@@ -27,9 +27,7 @@ ENTROPY_CODED = ("JPEG", "MPO", "WEBP", "AVIF", "HEIF")
 ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")
 WRITABLE = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 PICTURE_SUFFIXES = {*WRITABLE, ".avif", ".heic", ".heif", ".ppm", ".jp2"}  # of pictures in a folder
-# Where which bytes tell MP4 and MOV, WebM and MKV, AVI, MPEG, Ogg.
-VIDEOS = ((4, b"ftyp"), (0, b"\x1a\x45\xdf\xa3"), (8, b"AVI "), (0, b"\0\0\x01\xba"), (0, b"OggS"))
-STILL_BRANDS = (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"avif", b"avis")
+NO_PICTURE = "Save it again as PNG or JPEG. If it is a video: the picture comes first, then the video."
 SRGB = ImageCms.createProfile("sRGB")
 PILLOW = threading.Lock()
 
@@ -51,7 +49,7 @@ def read_image(path: Path, background: Colour = WHITE) -> np.ndarray:
     else, for damaged files, and before decoding where there are more than MAX_PIXELS.
     """
     data = read_bytes(path, MAX_BYTES)
-    with pillow(path, data):
+    with pillow(path):
         return to_rgb(open_picture(path, data), background)
 
 
@@ -71,11 +69,11 @@ def read_animation(path: Path, background: Colour = WHITE) -> Iterator[tuple[np.
     Delays of at most 10 ms mean 100 ms, as in browsers, but in AVIF. Raises InputError as `read_image` does.
     """
     data, end = read_bytes(path, MAX_BYTES), Fraction(0)
-    with pillow(path, data):
+    with pillow(path):
         picture = open_picture(path, data)
         first, stop = int(bool(picture.info.get("default_image"))), getattr(picture, "n_frames", 1)
     for number in range(first, stop):  # not the still that an APNG may have for readers of plain PNG
-        with pillow(path, data):
+        with pillow(path):
             picture.seek(number)
             check_size(path, picture.width, picture.height)  # which a GIF may enlarge
             frame = to_rgb(picture, background)
@@ -147,7 +145,7 @@ def composite(rgba: np.ndarray, background: Colour) -> np.ndarray:
 
 
 @contextmanager
-def pillow(path: Path, data: bytes = b"") -> Iterator[None]:
+def pillow(path: Path) -> Iterator[None]:
     """Use Pillow without its own size limit and warnings; whatever a damaged file makes it raise is an InputError."""
     with PILLOW, warnings.catch_warnings():  # both are settings of the whole process
         warnings.simplefilter("ignore")
@@ -157,16 +155,9 @@ def pillow(path: Path, data: bytes = b"") -> Iterator[None]:
         except InputError:
             raise
         except Exception as error:  # of a dozen kinds
-            raise InputError(f"{path} is damaged or not a picture that can be read.", suggest(data)) from error
+            raise InputError(f"{path} is damaged or not a picture that can be read.", NO_PICTURE) from error
         finally:
             Image.MAX_IMAGE_PIXELS = limit
-
-
-def suggest(data: bytes) -> str:
-    """What to do with a file that is no picture, by its first bytes."""
-    if data[8:12] not in STILL_BRANDS and any(data.startswith(magic, at) for at, magic in VIDEOS):
-        return "It looks like a video: the picture comes first, then the video."
-    return "Save it again as PNG or JPEG."
 
 
 def open_picture(path: Path, data: bytes) -> Image.Image:
