@@ -20,13 +20,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from animask.config import ModelConfig, TrainConfig, merge, read_toml
-from animask.datasets import locate
+from animask.datasets import Report, locate
 from animask.devices import pick_precision
 from animask.errors import AnimaskError, InputError
 from animask.found import Found
 from animask.model import Animator
 from animask.pairs import Batch, Pairs, collate, has_clay, open_pairs
-from animask.progress import CONFIG, Case, Report, cut_log, describe, hold_out, preview, write_log, write_toml
+from animask.progress import CONFIG, Case, cut_log, describe, hold_out, preview, write_log, write_toml
 from animask.ranks import SIGNALS, Ranks, companions, handling
 from animask.taught import Taught
 from animask.trainer import CHECKPOINT, Trainer, load_checkpoint, save_checkpoint
