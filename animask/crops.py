@@ -8,7 +8,7 @@ import numpy as np
 
 from animask.errors import InputError, MissingError
 from animask.faces import Box, cut, find_boxes
-from animask.images import centre_square, crop_resize
+from animask.images import centre_square, crop_resize, fit
 
 NAMES = ("auto", "none", "centre")
 TIGHT = 0.75  # a head's square with this share of a square picture's side: the picture is a crop already
@@ -174,7 +174,7 @@ def paste(frames: Iterable[np.ndarray], picture: np.ndarray, square: Square) -> 
     weight = np.outer(fade(y, size, height), fade(x, size, width)).astype(np.float32)
     under, weight = np.ascontiguousarray(picture[place]), np.ascontiguousarray(weight[inside])
     for frame in frames:
-        over = np.ascontiguousarray(crop_resize(frame, (0, 0, len(frame)), size)[inside])
+        over = np.ascontiguousarray(fit(frame, size)[inside])
         result = picture.copy()
         result[place] = cv2.blendLinear(over, under, weight, 1 - weight)
         yield result

@@ -18,7 +18,7 @@ from animask.devices import pick_device, pick_precision
 from animask.errors import AnimaskError, InputError, MissingError
 from animask.files import bundled
 from animask.fusion import fuse
-from animask.images import crop_resize, to_images, to_tensor
+from animask.images import fit, to_images, to_tensor
 from animask.lpips import FILES, Lpips
 from animask.metrics import aed, akd, average, csim, l1, mkr, psnr, ssim
 from animask.model import Ablation, Animator
@@ -275,6 +275,6 @@ def take_strips(bench: Bench, records: list[Record]) -> dict[str, np.ndarray]:
             if part.truth is not None and not part.truth.equal(part.d):
                 shown["truth"] = part.truth
             for name, frames in (shown | part.outputs).items():
-                thumbs = [crop_resize(x, (0, 0, len(x)), THUMB) for x in to_images(frames[picks])]
+                thumbs = [fit(x, THUMB) for x in to_images(frames[picks])]
                 rows.setdefault(f"{record.case.name}: {name}", []).extend(thumbs)
     return {caption: np.hstack(row) for caption, row in rows.items()}
