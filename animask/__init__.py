@@ -8,14 +8,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from animask.animation import animate_file
-    from animask.errors import AnimaskError, InputError, MissingError
-    from animask.evaluation import evaluate
-    from animask.jobs import animate_many
-    from animask.model import Animator
-    from animask.streaming import animate
-    from animask.training import train
-    from animask.weights import load_model, save_model
+    from animask.animation import animate_file as animate_file
+    from animask.errors import AnimaskError as AnimaskError
+    from animask.errors import InputError as InputError
+    from animask.errors import MissingError as MissingError
+    from animask.evaluation import evaluate as evaluate
+    from animask.jobs import animate_many as animate_many
+    from animask.model import Animator as Animator
+    from animask.streaming import animate as animate
+    from animask.training import train as train
+    from animask.weights import load_model as load_model
+    from animask.weights import save_model as save_model
 
 HOME = {
     "Animator": "model",
@@ -31,19 +34,7 @@ HOME = {
     "train": "training",
 }
 
-__all__ = [
-    "AnimaskError",
-    "Animator",
-    "InputError",
-    "MissingError",
-    "animate",
-    "animate_file",
-    "animate_many",
-    "evaluate",
-    "load_model",
-    "save_model",
-    "train",
-]
+__all__ = list(HOME)
 
 
 def __getattr__(name: str) -> Any:

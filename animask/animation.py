@@ -13,16 +13,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from animask.crops import Crop, Paste, crop_face, draw_crop, named_crop, parse_crop, picture_part
-from animask.devices import pick_device, pick_precision
+from animask.crops import Crop, crop_face, draw_crop, named_crop, parse_crop, paste, picture_part
+from animask.devices import DTYPES, pick_device, pick_precision
 from animask.errors import InputError
 from animask.files import REPLACE
 from animask.fusion import fuse
-from animask.images import centre_square, crop_resize, read_image, write_image
+from animask.images import crop_resize, read_image, write_image
 from animask.model import Animator
 from animask.perturb import Threshold
 from animask.shots import Part, Shot, follow_head, read_squares
-from animask.streaming import LAYOUTS, Layout, Perturbation, animate, at_precision, device_of, prefetch
+from animask.streaming import LAYOUTS, Layout, animate, at_precision, device_of, prefetch
 from animask.video import frame_range, probe, write_video
 from animask.weights import DEFAULT, Weights, find_weights, load_model
 
@@ -82,7 +82,6 @@ class Session:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.precision = settings.precision  # of the model: known when it is loaded, "fp32" where half does not do
         self.drivers: dict[Path, tuple[Part, list[Shot], list[str]]] = {}
 
     @cached_property
@@ -91,37 +90,35 @@ class Session:
         return find_weights(self.settings.weights)
 
     @cached_property
-    def knows_faces(self) -> bool:
-        """Whether the weights say that they were trained on faces."""
-        return self.weights.metadata.get("object", "").lower() == FACES
-
-    @cached_property
     def model(self) -> Animator:
         """The model, ready to animate."""
-        return self.open(self.settings.precision)
-
-    def open(self, precision: str) -> Animator:
-        """The model on the device of the settings, in a precision."""
         device, reason = pick_device(self.settings.device)
-        self.precision, why = pick_precision(precision, device)
-        how = device, reason, self.precision, why
+        precision, why = pick_precision(self.settings.precision, device)
+        how = device, reason, precision, why
         log.info("weights %s, device %s (%s), precision %s (%s)", self.settings.weights, *how)
-        return at_precision(fuse(load_model(self.weights, device)), self.precision)
-
-    def exact(self) -> Animator:
-        """The model in float32, read anew, because what was cast is rounded; all jobs go on with it."""
-        self.model = self.open("fp32")
-        return self.model
+        return at_precision(fuse(load_model(self.weights, device)), precision)
 
     @property
     def side(self) -> int:
         """The resolution R of the model, which is not loaded for it."""
         return self.weights.config.resolution
 
+    def crop(self, text: str, face: int | None = None) -> str:
+        """A crop of the settings: "auto" means the centre where no face is asked for, and the weights know none."""
+        if text == "auto" and face is None and self.weights.metadata.get("object", "").lower() != FACES:
+            return "centre"
+        return text
+
     @property
     def device(self) -> str:
         """Where the model is, such as "cuda:1"."""
         return str(device_of(self.model))
+
+    @property
+    def precision(self) -> str:
+        """Of the model: "fp32" where a reduced one did not do."""
+        dtype = next(self.model.parameters()).dtype
+        return next(name for name, known in DTYPES.items() if known == dtype)
 
 
 class Job(NamedTuple):
@@ -146,16 +143,26 @@ class Scene(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Report:
-    """What was made, of what and how: the fields of `--json`. fps is a fraction such as "30000/1001".
-
-    weights_revision: their commit on the Hub, empty where they come from elsewhere. shots: of the driver, each with
-    its square, in frames from `start` on.
+class Preview:
+    """Of what something was made, and where it is. shots: of the driver, each with its square, in frames from `start`
+    on. warnings: what should be said of the driver, and what went wrong.
     """
 
     source: str
     driver: str
     output: str
+    source_crop: Crop
+    shots: list[Shot]
+    warnings: list[str]
+
+
+@dataclass(frozen=True)
+class Report(Preview):
+    """What was made, of what and how: the fields of `--json`. fps is a fraction such as "30000/1001".
+
+    weights_revision: their commit on the Hub, empty where they come from elsewhere.
+    """
+
     frames: int
     fps: str
     width: int
@@ -169,9 +176,6 @@ class Report:
     weights_revision: str
     threshold: Threshold
     scale: float
-    source_crop: Crop
-    shots: list[Shot]
-    warnings: list[str]
 
 
 def animate_file(
@@ -190,20 +194,23 @@ def animate_file(
     """
     session = session or Session(settings or Settings())
     started, job = time.monotonic(), Job(Path(source), Path(driver), Path(output))
-    scene = open_scene(job, session)
-    with warnings.catch_warnings(record=True) as caught:
+    scene, settings, weights = open_scene(job, session), session.settings, session.weights
+    part, silent = scene.part, job.output.is_dir() or job.output.suffix.lower() in ("", ".gif")
+    sound = part.info.path if settings.audio and part.info.has_audio and not silent else None
+    with warnings.catch_warnings(record=True) as caught, closing(render(scene, session)) as ready:
         warnings.simplefilter("always", UserWarning)
-        width, height, frames = write_frames(scene, session, job.output, progress)
-    settings, weights = session.settings, session.weights
+        counted, begin = count(ready, part.stop - part.first, progress), float(part.first / part.rate)
+        crf, overwrite = settings.quality, settings.overwrite
+        width, height, frames = write_video(job.output, counted, part.rate, sound, begin, crf, overwrite)
     return Report(
         source=str(source),
         driver=str(driver),
         output=str(output),
         frames=frames,
-        fps=str(scene.part.rate),
+        fps=str(part.rate),
         width=width,
         height=height,
-        audio=sound_of(scene, session, job.output) is not None,
+        audio=sound is not None,
         device=session.device,
         precision=session.precision,
         seconds=round(time.monotonic() - started, 3),
@@ -234,7 +241,8 @@ def open_scene(job: Job, session: Session) -> Scene:
     if job.driver not in session.drivers:  # one that drives several pictures is looked at once
         session.drivers[job.driver] = open_driver(job.driver, session)
     part, shots, remarks = session.drivers[job.driver]
-    source = named_crop(settings.source_crop, *picture.shape[:2]) or find_square(picture, job.source, session)
+    text = session.crop(settings.source_crop, settings.face)
+    source = named_crop(text, *picture.shape[:2]) or crop_face(picture, settings.face, session.side, str(job.source))
     for path, crop in [(job.source, source), *((job.driver, shot.crop) for shot in shots)]:
         log.info("%s: square %d,%d,%d (%s)", path, *crop.square, crop.reason)
         for number, box in enumerate(crop.faces, 1):
@@ -247,46 +255,34 @@ def open_driver(path: Path, session: Session) -> tuple[Part, list[Shot], list[st
     settings, info = session.settings, probe(path)
     rate = settings.fps or info.fps
     part = Part(info, rate, *frame_range(info, rate, settings.start, settings.end), settings.background)
-    crop = named_crop(settings.driver_crop, info.height, info.width)
-    if not crop and session.knows_faces:
-        return part, *follow_head(part, settings.driver_face, session.side)
-    crop = crop or Crop(centre_square(info.height, info.width), "centre")
-    return part, [Shot(0, part.stop - part.first, crop)], []
-
-
-def find_square(picture: np.ndarray, path: Path, session: Session) -> Crop:
-    """The square of a picture around a face; the centre where the weights were trained on other things."""
-    if session.knows_faces or session.settings.face is not None:
-        return crop_face(picture, session.settings.face, session.side, str(path))
-    return Crop(centre_square(*picture.shape[:2]), "centre")
+    crop = named_crop(session.crop(settings.driver_crop), info.height, info.width)
+    if crop:
+        return part, [Shot(0, part.stop - part.first, crop)], []
+    return part, *follow_head(part, settings.driver_face, session.side)
 
 
 def render(scene: Scene, session: Session) -> Generator[np.ndarray, None, None]:
     """The frames of a scene as they are written."""
     settings, side, (height, width) = session.settings, session.side, scene.picture.shape[:2]
-    how = Perturbation(settings.threshold, settings.scale)
     source = crop_resize(scene.picture, scene.source.square, side)
     driver = prefetch(read_squares(scene.part, scene.shots, side), settings.batch)
     frames = animate(
-        session.model, source, driver, batch=settings.batch, layout=settings.layout, how=how, exact=session.exact
+        session.model,
+        source,
+        driver,
+        batch=settings.batch,
+        layout=settings.layout,
+        threshold=settings.threshold,
+        scale=settings.scale,
     )
     with closing(driver), closing(prefetch(frames, settings.batch)) as ready:  # frames end first
         if settings.paste:
-            yield from map(Paste(scene.picture, scene.source.square), ready)
+            yield from paste(ready, scene.picture, scene.source.square)
         elif settings.layout == "result":
             rows, columns = picture_part(scene.source.square, height, width, side)
             yield from (frame[rows, columns] for frame in ready)
         else:
             yield from ready
-
-
-def write_frames(scene: Scene, session: Session, output: Path, progress: Progress) -> tuple[int, int, int]:
-    """Write the frames of a scene at their rate and with the driver's sound; returns width, height and count."""
-    settings, part = session.settings, scene.part
-    sound, begin = sound_of(scene, session, output), float(part.first / part.rate)
-    with closing(render(scene, session)) as frames:
-        counted = count(frames, part.stop - part.first, progress)
-        return write_video(output, counted, part.rate, sound, begin, settings.quality, settings.overwrite)
 
 
 def count(frames: Iterable[np.ndarray], total: int, progress: Progress) -> Iterator[np.ndarray]:
@@ -296,26 +292,7 @@ def count(frames: Iterable[np.ndarray], total: int, progress: Progress) -> Itera
         progress(done, total)
 
 
-def sound_of(scene: Scene, session: Session, output: Path) -> Path | None:
-    """The file whose sound the output gets; GIF and PNG have none."""
-    silent = output.is_dir() or output.suffix.lower() in ("", ".gif")
-    info = scene.part.info
-    return info.path if session.settings.audio and info.has_audio and not silent else None
-
-
 # a drawing of both crops
-
-
-@dataclass(frozen=True)
-class Preview:
-    """Where the picture is, the squares that it shows, and what should be said of the driver."""
-
-    source: str
-    driver: str
-    output: str
-    source_crop: Crop
-    shots: list[Shot]
-    warnings: list[str]
 
 
 def preview_crops(source: Path, driver: Path, output: Path, settings: Settings | None = None) -> Preview:

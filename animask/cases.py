@@ -17,9 +17,8 @@ from animask.config import DATASETS, ModelConfig, nearest
 from animask.datasets import Clip, list_clips, locate, read_clip, spread, thin
 from animask.errors import InputError
 from animask.files import replacing
-from animask.images import read_image, write_image
+from animask.images import write_image
 from animask.perturb import Threshold
-from animask.probing import list_pictures
 from animask.toons import pose_at, render, sample_identity
 from animask.video import read_frames, write_video
 from animask.weights import DEFAULT, find_weights
@@ -171,7 +170,7 @@ def check_predictions(settings: Settings, cases: list[Case]) -> None:
 def read_prediction(folder: Path, name: str, side: int) -> Iterator[np.ndarray]:
     """The frames of a prediction, RGB uint8 (side, side, 3). InputError for frames of another size."""
     path = find_prediction(folder, name)
-    for frame in map(read_image, list_pictures(path)) if path.is_dir() else read_frames(path):
+    for frame in read_frames(path):
         if frame.shape != (side, side, 3):
             size = f"{frame.shape[1]}×{frame.shape[0]}"
             raise InputError(f"{path} has frames of {size} pixels", f"make predictions of {side}×{side}")

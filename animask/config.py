@@ -7,7 +7,7 @@ import math
 import sys
 import tomllib
 from collections.abc import Collection
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -295,13 +295,3 @@ def read_toml(path: Path) -> dict[str, Any]:
         if not isinstance(value, KEYS[key]):
             raise InputError(f"{key!r} in {path} has the wrong form.", "Model and train are sections, others texts.")
     return content
-
-
-def to_dict(config: Any) -> dict[str, Any]:
-    """The fields of a configuration as plain values for JSON or TOML."""
-    return asdict(config)
-
-
-def model_from_dict(values: dict[str, Any]) -> ModelConfig:
-    """A ModelConfig from the values that `to_dict` gave; every value is checked."""
-    return update(ModelConfig(), values, "the model's configuration")

@@ -1,14 +1,14 @@
 """Squares: which part of a picture or clip the networks see, a drawing of it, and the result back in its place."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from animask.errors import InputError, MissingError
-from animask.faces import Box, find_boxes
-from animask.images import centre_square, crop_resize
+from animask.faces import Box, cut, find_boxes
+from animask.images import centre_square, crop_resize, fit
 
 NAMES = ("auto", "none", "centre")
 TIGHT = 0.75  # a head's square with this share of a square picture's side: the picture is a crop already
@@ -66,18 +66,12 @@ def named_crop(text: str, height: int, width: int) -> Crop | None:
     if choice == "centre":
         return Crop(centre_square(height, width), "centre")
     if isinstance(choice, str):
-        return Crop(around(height, width), "the whole picture")
+        return Crop(centre_square(height, width, max(height, width)), "the whole picture")
     x, y, size = choice
     outside = x >= width or y >= height or x + size <= 0 or y + size <= 0
     if outside or size > BEYOND * max(height, width):
         raise InputError(f"The crop {text} does not fit the picture of {width}×{height} pixels.")
     return Crop(choice, "given")
-
-
-def around(height: int, width: int) -> Square:
-    """The smallest square around a whole picture."""
-    size = max(height, width)
-    return (width - size) // 2, (height - size) // 2, size
 
 
 def settle(square: Square, height: int, width: int, reason: str, faces: tuple[Box, ...] = ()) -> Crop:
@@ -166,31 +160,24 @@ def enclose(track: list[Box], height: int, width: int) -> Square:
     return x, y, side
 
 
-class Paste:
-    """Puts frames (R, R, 3) into the whole picture (H, W, 3), in the square that they are of, fading at its borders.
+def paste(frames: Iterable[np.ndarray], picture: np.ndarray, square: Square) -> Iterator[np.ndarray]:
+    """Frames (R, R, 3) in the whole picture (H, W, 3), in the square that they are of, fading at its borders.
 
     An odd last row or column is repeated, since most videos have even sizes. Along the picture's own border nothing
     fades; what the square has beyond the picture is left out.
     """
-
-    def __init__(self, picture: np.ndarray, square: Square) -> None:
-        height, width = picture.shape[:2]
-        self.picture = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-        height, width = self.picture.shape[:2]
-        x, y, self.size = square
-        self.place = slice(max(0, y), y + self.size), slice(max(0, x), x + self.size)
-        self.inside = slice(max(0, -y), height - y), slice(max(0, -x), width - x)
-        weight = np.outer(fade(y, self.size, height), fade(x, self.size, width))
-        self.weight = np.ascontiguousarray(weight[self.inside], np.float32)
-
-    def __call__(self, frame: np.ndarray) -> np.ndarray:
-        """The whole picture with this frame in it."""
-        how = cv2.INTER_AREA if self.size < len(frame) else cv2.INTER_CUBIC
-        square = cv2.resize(frame, (self.size, self.size), interpolation=how)
-        over, under = (np.ascontiguousarray(x) for x in (square[self.inside], self.picture[self.place]))
-        result = self.picture.copy()
-        result[self.place] = cv2.blendLinear(over, under, self.weight, 1 - self.weight)
-        return result
+    (height, width), (x, y, size) = picture.shape[:2], square
+    picture = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    height, width = picture.shape[:2]
+    place = slice(max(0, y), y + size), slice(max(0, x), x + size)
+    inside = slice(max(0, -y), height - y), slice(max(0, -x), width - x)
+    weight = np.outer(fade(y, size, height), fade(x, size, width)).astype(np.float32)
+    under, weight = np.ascontiguousarray(picture[place]), np.ascontiguousarray(weight[inside])
+    for frame in frames:
+        over = np.ascontiguousarray(fit(frame, size)[inside])
+        result = picture.copy()
+        result[place] = cv2.blendLinear(over, under, weight, 1 - weight)
+        yield result
 
 
 def fade(start: int, size: int, length: int) -> np.ndarray:
@@ -226,14 +213,13 @@ def draw_crop(picture: np.ndarray, crop: Crop) -> np.ndarray:
 def draw_boxes(picture: np.ndarray, crop: Crop) -> np.ndarray:
     """The picture and all of its square in a panel of PANEL pixels: faces yellow and numbered, the square green."""
     (height, width), (x, y, size) = picture.shape[:2], crop.square
-    left, top = max(0, -x), max(0, -y)
-    side = max(left + max(width, x + size), top + max(height, y + size))
-    border = top, side - top - height, left, side - left - width
-    panel = cv2.copyMakeBorder(picture, *border, cv2.BORDER_CONSTANT, value=GREY)
-    panel, scale = cv2.resize(panel, (PANEL, PANEL), interpolation=cv2.INTER_AREA), (PANEL - 1) / side
+    left, top = min(0, x), min(0, y)
+    side = max(max(width, x + size) - left, max(height, y + size) - top)
+    panel = cv2.resize(cut(picture, (left, top, side)), (PANEL, PANEL), interpolation=cv2.INTER_AREA)
+    scale = (PANEL - 1) / side
     boxes = [(box, str(number), YELLOW) for number, box in enumerate(crop.faces, 1)]
     for box, name, colour in [*boxes, (Box(x, y, size, size), "", GREEN)]:
-        corner = round((left + box.x) * scale), round((top + box.y) * scale)
+        corner = round((box.x - left) * scale), round((box.y - top) * scale)
         cv2.rectangle(panel, (*corner, round(box.width * scale), round(box.height * scale)), colour, 2)
         place = corner[0] + 4, corner[1] + 20
         cv2.putText(panel, name, place, cv2.FONT_HERSHEY_SIMPLEX, 0.6, colour, 2, cv2.LINE_AA)

@@ -1,9 +1,10 @@
-"""Data sets: their folders, the clips in them, and the cache, where any two frames are at hand at once."""
+"""Data sets: their folders, the clips in them, their clay, and the cache, where any two frames are at hand at once."""
 
 import hashlib
 import os
 import random
 import time
+import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,11 +15,10 @@ from typing import TypeVar
 
 import numpy as np
 
-from animask.clay import find_clay, read_clay
 from animask.config import CLAY_SIZE
 from animask.errors import AnimaskError, InputError
 from animask.files import replacing
-from animask.images import PICTURE_SUFFIXES, centre_square, crop_resize, read_image
+from animask.images import crop_resize, read_image
 from animask.originals import VIDEO_SUFFIXES
 from animask.probing import list_pictures
 from animask.toons import clay, render, sample_identity, sample_pose
@@ -45,10 +45,10 @@ class Clip:
     clay: Path | None = None
 
 
-def locate(name: str, data: Path | None) -> Path:
+def locate(name: str, data: Path | str | None) -> Path:
     """The folder of a data set: `data` if given, else $ANIMASK_DATA/NAME, else the folder `name`; else InputError."""
     root = os.environ.get("ANIMASK_DATA")
-    places = [data] if data else [*([Path(root) / name] if root else []), Path(name)]
+    places = [Path(data)] if data else [*([Path(root) / name] if root else []), Path(name)]
     for place in places:
         if place.is_dir():
             return place
@@ -78,6 +78,39 @@ def list_clips(root: Path, split: str, identities: str = "prefix") -> list[Clip]
     return clips
 
 
+def clay_path(path: Path) -> Path:
+    """Where the clay of a clip or a picture lies: that of NAME.mp4 in NAME.clay.npz.
+
+    It has one array `clay`, uint8 (T, 64, 64), a picture a frame, black without a face.
+    """
+    return path.with_name(f"{path.name if path.is_dir() else path.stem}.clay.npz")
+
+
+def find_clay(path: Path) -> Path | None:
+    """The clay of a clip or a picture, if it is there."""
+    beside = clay_path(path)
+    return beside if beside.is_file() else None
+
+
+def read_clay(path: Path) -> np.ndarray:
+    """The clay of a file, uint8 (T, 64, 64); InputError for what is none."""
+    try:
+        with np.load(path) as file:
+            array = file["clay"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} holds no clay: {error}.", "Make it anew with `animask prepare`.") from error
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[1:] != (CLAY_SIZE, CLAY_SIZE):
+        raise InputError(f"{path} holds no clay, but {array.dtype} {array.shape}.")
+    return array
+
+
+def write_clay(clip: Path, clay: list[np.ndarray]) -> None:
+    """Write the clay of a clip or a picture beside it, if any of its frames shows a face."""
+    if np.any(clay):
+        with replacing(clay_path(clip)) as temporary:
+            np.savez_compressed(temporary, clay=np.stack(clay))
+
+
 def with_clay(clips: list[Clip]) -> list[Clip]:
     """The clips that have clay, with it."""
     return [replace(clip, clay=clay) for clip in clips if (clay := find_clay(clip.path))]
@@ -94,29 +127,20 @@ def is_clip(path: Path) -> bool:
     if path.name.startswith("."):
         return False
     if path.is_dir():
-        return any(item.suffix.lower() in PICTURE_SUFFIXES and item.name[0] != "." for item in path.iterdir())
+        return bool(list_pictures(path))
     return path.suffix.lower() in VIDEO_SUFFIXES | STRIP_SUFFIXES
 
 
 def read_clip(path: Path, resolution: int) -> Iterator[np.ndarray]:
     """All frames of a clip, RGB uint8 (R, R, 3), centred squares; InputError, also on the way, for what is damaged."""
-    if path.is_dir():
-        frames: Iterator[np.ndarray] = (read_image(item) for item in list_pictures(path))
-    elif path.suffix.lower() in STRIP_SUFFIXES:
-        frames = cut_strip(path)
-    else:
-        frames = read_frames(path)
-    for frame in frames:
-        yield crop_resize(frame, centre_square(*frame.shape[:2]), resolution)
-
-
-def cut_strip(path: Path) -> Iterator[np.ndarray]:
-    """The frames of a strip H × W·T; they are square, since nothing else says where one ends."""
-    strip = read_image(path)
+    if path.is_dir() or path.suffix.lower() not in STRIP_SUFFIXES:
+        yield from read_frames(path, size=resolution)
+        return
+    strip = read_image(path)  # H × W·T; its frames are square, since nothing else says where one ends
     side, width = strip.shape[:2]
     if width % side:
         raise InputError(f"{path} is not a strip of square frames: {width}×{side} pixels.")
-    yield from (strip[:, x : x + side] for x in range(0, width, side))
+    yield from (crop_resize(strip, (x, 0, side), resolution) for x in range(0, width, side))
 
 
 def thin(frames: Iterable[Item], limit: int) -> list[Item]:

@@ -18,7 +18,7 @@ from animask.devices import pick_device, pick_precision
 from animask.errors import AnimaskError, InputError, MissingError
 from animask.files import bundled
 from animask.fusion import fuse
-from animask.images import crop_resize, to_images, to_tensor
+from animask.images import fit, to_images, to_tensor
 from animask.lpips import FILES, Lpips
 from animask.metrics import aed, akd, average, csim, l1, mkr, psnr, ssim
 from animask.model import Ablation, Animator
@@ -132,12 +132,6 @@ def drive(bench: Bench, case: Case) -> Iterator[Driven]:
             raise InputError(f"{case.name} by {name} has more frames than its driver")
 
 
-def open_detectors(settings: Settings, device: torch.device | str) -> dict[str, Detector]:
-    """The detectors that the metrics need, by what they look for."""
-    used = {METRICS[name].compares for name in settings.metrics}
-    return {name: DETECTORS[name, settings.kind](device) for name in ("points", "identity") if name in used}
-
-
 def look(detectors: dict[str, Detector], frames: Tensor) -> Seen:
     """Frames (B, 3, R, R), and what the detectors find in them; points in pixels of the paper's frame."""
     seen = {name: detector.find(frames) for name, detector in detectors.items()}
@@ -172,11 +166,6 @@ class Record(NamedTuple):
     def frames(self) -> int:
         """How many frames were driven."""
         return len(next(iter(self.values.values()), []))
-
-    def describe(self) -> dict[str, Any]:
-        """What a result says of the video."""
-        columns = total([self], by_people=False)
-        return {"name": self.case.name, "person": self.case.person, "frames": self.frames, "columns": columns}
 
 
 @torch.inference_mode()
@@ -227,7 +216,10 @@ def evaluate(settings: Settings, progress: Progress = lambda done, total: None) 
     cases = plan(settings)
     check_predictions(settings, cases)
     bench = open_bench(settings)
-    detectors = open_detectors(settings, device_of(bench.model))
+    used = {METRICS[name].compares for name in settings.metrics}
+    detectors: dict[str, Detector] = {
+        name: DETECTORS[name, settings.kind](device_of(bench.model)) for name in ("points", "identity") if name in used
+    }
     records, failed = [], {}
     for number, case in enumerate(cases):
         try:
@@ -260,7 +252,10 @@ def summarise(
         columns=columns,
         shares=shares_of_copying(columns),
         published=known,
-        videos=[record.describe() for record in records],
+        videos=[
+            {"name": x.case.name, "person": x.case.person, "frames": x.frames, "columns": total([x], by_people=False)}
+            for x in records
+        ],
         failed=failed,
         people=len({record.case.person for record in records}),
         frames=sum(record.frames for record in records),
@@ -280,6 +275,6 @@ def take_strips(bench: Bench, records: list[Record]) -> dict[str, np.ndarray]:
             if part.truth is not None and not part.truth.equal(part.d):
                 shown["truth"] = part.truth
             for name, frames in (shown | part.outputs).items():
-                thumbs = [crop_resize(x, (0, 0, len(x)), THUMB) for x in to_images(frames[picks])]
+                thumbs = [fit(x, THUMB) for x in to_images(frames[picks])]
                 rows.setdefault(f"{record.case.name}: {name}", []).extend(thumbs)
     return {caption: np.hstack(row) for caption, row in rows.items()}

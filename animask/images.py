@@ -12,7 +12,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import torch
-from PIL import Image, ImageCms, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageCms
 from pillow_heif import register_heif_opener
 
 from animask.errors import InputError
@@ -27,9 +27,7 @@ ENTROPY_CODED = ("JPEG", "MPO", "WEBP", "AVIF", "HEIF")
 ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")
 WRITABLE = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 PICTURE_SUFFIXES = {*WRITABLE, ".avif", ".heic", ".heif", ".ppm", ".jp2"}  # of pictures in a folder
-# Where which bytes tell MP4 and MOV, WebM and MKV, AVI, MPEG, Ogg.
-VIDEOS = ((4, b"ftyp"), (0, b"\x1a\x45\xdf\xa3"), (8, b"AVI "), (0, b"\0\0\x01\xba"), (0, b"OggS"))
-STILL_BRANDS = (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"avif", b"avis")
+NO_PICTURE = "Save it again as PNG or JPEG. If it is a video: the picture comes first, then the video."
 SRGB = ImageCms.createProfile("sRGB")
 PILLOW = threading.Lock()
 
@@ -51,7 +49,7 @@ def read_image(path: Path, background: Colour = WHITE) -> np.ndarray:
     else, for damaged files, and before decoding where there are more than MAX_PIXELS.
     """
     data = read_bytes(path, MAX_BYTES)
-    with pillow(path, data):
+    with pillow(path):
         return to_rgb(open_picture(path, data), background)
 
 
@@ -71,11 +69,11 @@ def read_animation(path: Path, background: Colour = WHITE) -> Iterator[tuple[np.
     Delays of at most 10 ms mean 100 ms, as in browsers, but in AVIF. Raises InputError as `read_image` does.
     """
     data, end = read_bytes(path, MAX_BYTES), Fraction(0)
-    with pillow(path, data):
+    with pillow(path):
         picture = open_picture(path, data)
         first, stop = int(bool(picture.info.get("default_image"))), getattr(picture, "n_frames", 1)
     for number in range(first, stop):  # not the still that an APNG may have for readers of plain PNG
-        with pillow(path, data):
+        with pillow(path):
             picture.seek(number)
             check_size(path, picture.width, picture.height)  # which a GIF may enlarge
             frame = to_rgb(picture, background)
@@ -95,9 +93,9 @@ def write_image(path: Path, image: np.ndarray) -> None:
         Image.fromarray(image).save(temporary, compress_level=3, quality=95, lossless=True)
 
 
-def centre_square(height: int, width: int) -> tuple[int, int, int]:
-    """The largest centred square of a height × width picture, as x, y, size."""
-    size = min(height, width)
+def centre_square(height: int, width: int, size: int | None = None) -> tuple[int, int, int]:
+    """The centred square of a height × width picture, as x, y, size; by default the largest within it."""
+    size = size or min(height, width)
     return (width - size) // 2, (height - size) // 2, size
 
 
@@ -117,6 +115,11 @@ def crop_resize(image: np.ndarray, box: tuple[int, int, int], size: int) -> np.n
         return np.ascontiguousarray(square)
     how = cv2.INTER_AREA if size < side else cv2.INTER_CUBIC
     return cv2.resize(square, (size, size), interpolation=how).reshape(size, size, *image.shape[2:])
+
+
+def fit(image: np.ndarray, size: int) -> np.ndarray:
+    """The largest centred square of (H, W, C) as (size, size, C)."""
+    return crop_resize(image, centre_square(*image.shape[:2]), size)
 
 
 def to_tensor(images: np.ndarray | Sequence[np.ndarray], device: torch.device | str) -> torch.Tensor:
@@ -142,7 +145,7 @@ def composite(rgba: np.ndarray, background: Colour) -> np.ndarray:
 
 
 @contextmanager
-def pillow(path: Path, data: bytes = b"") -> Iterator[None]:
+def pillow(path: Path) -> Iterator[None]:
     """Use Pillow without its own size limit and warnings; whatever a damaged file makes it raise is an InputError."""
     with PILLOW, warnings.catch_warnings():  # both are settings of the whole process
         warnings.simplefilter("ignore")
@@ -152,43 +155,18 @@ def pillow(path: Path, data: bytes = b"") -> Iterator[None]:
         except InputError:
             raise
         except Exception as error:  # of a dozen kinds
-            raise InputError(f"{path} is damaged or not a picture that can be read.", suggest(data)) from error
+            raise InputError(f"{path} is damaged or not a picture that can be read.", NO_PICTURE) from error
         finally:
             Image.MAX_IMAGE_PIXELS = limit
 
 
-def suggest(data: bytes) -> str:
-    """What to do with a file that is no picture, by its first bytes."""
-    if data[8:12] not in STILL_BRANDS and any(data.startswith(magic, at) for at, magic in VIDEOS):
-        return "It looks like a video: the picture comes first, then the video."
-    return "Save it again as PNG or JPEG."
-
-
 def open_picture(path: Path, data: bytes) -> Image.Image:
     """The picture, not decoded yet; InputError where it is too large or the end is missing."""
-    try:
-        picture = Image.open(io.BytesIO(data), formats=FORMATS)
-    except UnidentifiedImageError:
-        if not data.startswith((b"II*\0", b"MM\0*")):
-            raise
-        return open_float_tiff(path, data)
+    picture = Image.open(io.BytesIO(data), formats=FORMATS)
     check_size(path, picture.width, picture.height)
     if picture.format in ENTROPY_CODED and data.endswith(bytes(64)) and not data.rstrip(b"\0").endswith(b"\xff\xd9"):
         raise InputError(f"{path} is damaged: its end is missing, filled up with zeros.", "Copy it again.")
     return picture
-
-
-def open_float_tiff(path: Path, data: bytes) -> Image.Image:
-    """A TIFF with colours of floats, which Pillow does not know: by OpenCV, which turns it upright."""
-    stream, tags = io.BytesIO(data), TiffImagePlugin.ImageFileDirectory_v2(data[:8])
-    stream.seek(tags.next)
-    tags.load(stream)
-    check_size(path, tags[256], tags[257])
-    is_float = tags.get(339, [1])[0] == 3
-    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if is_float else None
-    if decoded is None:
-        raise UnidentifiedImageError
-    return Image.fromarray(narrow(decoded[..., 2::-1]))  # BGR or BGRA
 
 
 def check_size(path: Path, width: int, height: int) -> None:

@@ -15,7 +15,6 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import Dataset
 
-from animask.clay import find_clay, read_clay
 from animask.config import CLAY_SIZE, ModelConfig, TrainConfig
 from animask.datasets import (
     STRIP_SUFFIXES,
@@ -24,15 +23,17 @@ from animask.datasets import (
     Report,
     cache_folder,
     fill_cache,
+    find_clay,
     list_clips,
     locate,
     pack,
+    read_clay,
     spread,
     toon_pool,
     with_clay,
 )
 from animask.errors import InputError
-from animask.images import centre_square, crop_resize, read_image
+from animask.images import fit, read_image
 from animask.moves import flip, move
 
 HELD_OUT_CLIPS = 64  # of the test split, for the previews while training
@@ -187,7 +188,7 @@ def open_pairs(dataset: str, model: ModelConfig, config: TrainConfig, report: Re
     clips: dict[str, list[Path]] = {}
     held_out: dict[str, list[Path]] = {}
     if dataset != "toons":
-        root = locate(dataset, Path(config.data) if config.data else None)
+        root = locate(dataset, config.data)
         listed = list_clips(root, "train", config.identities)
         listed = spread(with_clay(listed) if taught else listed, lambda clip: clip.identity)[: config.limit_videos]
         report(f"{len(listed)} training clips in {root}; decoding what is not in the cache yet ({folder})")
@@ -209,10 +210,7 @@ def open_pairs(dataset: str, model: ModelConfig, config: TrainConfig, report: Re
 
 def has_clay(dataset: str, config: TrainConfig) -> bool:
     """Whether masks can be taught with a data set: it is of toons, or some of its clips have clay."""
-    if dataset == "toons":
-        return True
-    root = locate(dataset, Path(config.data) if config.data else None)
-    return bool(with_clay(list_clips(root, "train", config.identities)))
+    return dataset == "toons" or bool(with_clay(list_clips(locate(dataset, config.data), "train", config.identities)))
 
 
 def read_pictures(folder: str, resolution: int, taught: bool, report: Report) -> tuple[np.ndarray, ...]:
@@ -229,8 +227,7 @@ def read_pictures(folder: str, resolution: int, taught: bool, report: Report) ->
             continue
         try:
             picture, clays = read_image(path), read_clay(beside)[:1] if beside else ()
-            frame = crop_resize(picture, centre_square(*picture.shape[:2]), resolution)
-            pictures.append(pack([frame], list(clays))[0])
+            pictures.append(pack([fit(picture, resolution)], list(clays))[0])
         except InputError as error:
             report(f"skipped {path.name}: {error}")
     if not pictures:

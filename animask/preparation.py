@@ -19,11 +19,11 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from animask.clay import clay_path, paint_clay, write_clay
 from animask.config import ModelConfig
-from animask.crops import around, enclose, follow
+from animask.crops import enclose, follow
+from animask.datasets import clay_path, write_clay
 from animask.errors import InputError
-from animask.faces import Box, find_boxes
+from animask.faces import Box, find_boxes, paint_clay
 from animask.files import read_text, replacing
 from animask.images import centre_square, crop_resize, read_image, write_image
 from animask.originals import Original, list_originals
@@ -225,7 +225,7 @@ def plan_square(config: PrepareConfig, row: Record, found: list[tuple[Box, ...]]
         if (min(x + side, width) - max(x, 0)) * (min(y + side, height) - max(y, 0)) < INSIDE * side**2:
             return row._replace(reason="too close: the head is larger than the picture")
     else:
-        x, y, side = around(height, width) if config.box == "pad" else centre_square(height, width)
+        x, y, side = centre_square(height, width, max(height, width) if config.box == "pad" else None)
     smallest = config.min_size or config.resolution * 3 // 4
     if side < smallest:
         return row._replace(reason=f"too small: a square of {side} pixels, below {smallest}")

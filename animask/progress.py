@@ -1,15 +1,16 @@
 """What a run leaves to be looked at: figures in log.jsonl, held-out figures and sheets, and words on both."""
 
 import json
-from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from animask.config import ModelConfig, TrainConfig, to_dict
+from animask.config import ModelConfig, TrainConfig
+from animask.datasets import Report
 from animask.files import replacing
 from animask.images import to_tensor, write_image
 from animask.model import Animator
@@ -22,7 +23,6 @@ PATIENCE = 3000  # steps that masks which are found may take
 CASES = 32  # held-out pairs that are measured
 SHOWN = 4  # of them in the sheet: driven by their own target, then by the target of the next
 
-Report = Callable[[str], None]
 Case = tuple[np.ndarray, np.ndarray]  # a held-out source and a target of the same identity, RGB uint8 (R, R, 3)
 
 
@@ -71,7 +71,7 @@ def write_toml(path: Path, dataset: str, model: ModelConfig, train: TrainConfig)
     quote = partial(json.dumps, ensure_ascii=False)
     lines = [f"dataset = {quote(dataset)}"]
     for name, config in (("model", model), ("train", train)):
-        lines += ["", f"[{name}]", *(f"{k} = {quote(v)}" for k, v in to_dict(config).items() if v is not None)]
+        lines += ["", f"[{name}]", *(f"{k} = {quote(v)}" for k, v in asdict(config).items() if v is not None)]
     with replacing(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8", errors="replace")
 

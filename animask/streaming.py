@@ -2,10 +2,10 @@
 
 import warnings
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, TypeVar
 
 import cv2
 import numpy as np
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from animask.devices import DTYPES
 from animask.errors import AnimaskError
-from animask.images import centre_square, crop_resize, to_images, to_tensor
+from animask.images import fit, to_images, to_tensor
 from animask.model import Animator, Trace
 from animask.perturb import Threshold
 
@@ -25,23 +25,6 @@ TENSORS = ("source mask m_s", "driver mask m(d)", "perturbed mask", "refined mas
 
 Layout = Literal["result", "compare", "strip"]
 Item = TypeVar("Item")
-
-
-class Source(NamedTuple):
-    """A source picture as the networks see it: s (1, 3, R, R) and its mask m_s (1, 1, R/4, R/4)."""
-
-    s: Tensor
-    m_s: Tensor
-
-
-class Perturbation(NamedTuple):
-    """P_test's threshold ρ and scale; None for what the weights say."""
-
-    threshold: Threshold | None = None
-    scale: float | None = None
-
-
-PLAIN = Perturbation()
 
 
 def at_precision(model: Animator, precision: str) -> Animator:
@@ -55,17 +38,26 @@ def device_of(model: Animator) -> torch.device:
 
 
 @torch.inference_mode()
-def encode_source(model: Animator, image: np.ndarray) -> Source:
-    """Everything about the source that does not depend on the driver. image: RGB uint8 (R, R, 3)."""
+def encode_source(model: Animator, image: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Of a picture, RGB uint8 (R, R, 3), what no driver changes: s (1, 3, R, R) and its mask m_s (1, 1, R/4, R/4)."""
     s = to_tensor(image, device_of(model))
-    return Source(s, model.m(s))  # eq. (1)
+    return s, model.m(s)  # eq. (1)
 
 
 @torch.inference_mode()
-def trace_frames(model: Animator, source: Source, frames: list[np.ndarray], how: Perturbation = PLAIN) -> Trace:
-    """The trace of some driver frames, RGB uint8 (R, R, 3) each. Raises FloatingPointError if it is not finite."""
+def trace_frames(
+    model: Animator,
+    source: tuple[Tensor, Tensor],
+    frames: list[np.ndarray],
+    threshold: Threshold | None = None,
+    scale: float | None = None,
+) -> Trace:
+    """The trace of some driver frames, RGB uint8 (R, R, 3) each, of an encoded source; threshold, scale: of P_test.
+
+    Raises FloatingPointError if it is not finite.
+    """
     d = to_tensor(frames, device_of(model))
-    trace = model.drive(source.s, source.m_s, d, threshold=how.threshold, scale=how.scale)
+    trace = model.drive(*source, d, threshold=threshold, scale=scale)
     if not trace.f.sum().isfinite():  # what is not finite on the way is not in f either
         bad = next(name for name, x in zip(TENSORS, trace, strict=True) if not x.isfinite().all())
         raise FloatingPointError(f"the {bad} holds values that are not finite")
@@ -79,16 +71,16 @@ def animate(
     *,
     batch: int = 8,
     layout: Layout = "result",
-    how: Perturbation = PLAIN,
-    exact: Callable[[], Animator] | None = None,
+    threshold: Threshold | None = None,
+    scale: float | None = None,
 ) -> Generator[np.ndarray, None, None]:
     """Animate a source picture with driver frames, one by one; memory does not grow with the driver's length.
 
     source: RGB uint8 (H, W, 3), driver: frames of the same kind; both become centred squares of the model's resolution
-    R. Yields RGB uint8 (R, R, 3) frames, or wider ones, see `lay_out`. With a warning batches are halved where the
-    GPU's memory does not suffice, and a model whose half-precision output is not finite goes on in float32: as `exact`
-    gives it, from before its weights were rounded, or else with the rounded ones. Raises AnimaskError if float32 is
-    not finite either, or one frame is too much.
+    R. Yields RGB uint8 (R, R, 3) frames, or wider ones, see `lay_out`. threshold (ρ), scale: of P_test, None for what
+    the weights say. With a warning batches are halved where the GPU's memory does not suffice, and a model whose
+    half-precision output is not finite goes on in float32. Raises AnimaskError if float32 is not finite either, or one
+    frame is too much.
     """
     side = model.config.resolution
     picture = fit(source, side)
@@ -97,9 +89,9 @@ def animate(
     waiting: list[np.ndarray] = []
     while waiting := waiting or list(islice(frames, batch)):
         try:
-            trace = trace_frames(model, encoded, waiting[:batch], how)
+            trace = trace_frames(model, encoded, waiting[:batch], threshold, scale)
         except FloatingPointError as error:
-            model = widen(model, error, exact)
+            widen(model, error)
             encoded = encode_source(model, picture)
         except torch.OutOfMemoryError as error:
             batch = halve(min(batch, len(waiting)), error)
@@ -108,19 +100,12 @@ def animate(
             waiting = waiting[batch:]
 
 
-def fit(image: np.ndarray, side: int) -> np.ndarray:
-    """An image as a square of `side` pixels: as it is, or cropped about its centre and resized."""
-    if image.shape[:2] == (side, side):
-        return image
-    return crop_resize(image, centre_square(*image.shape[:2]), side)
-
-
-def widen(model: Animator, error: FloatingPointError, exact: Callable[[], Animator] | None) -> Animator:
-    """The model in float32 in place of one in reduced precision; warns. AnimaskError if it is in float32 already."""
+def widen(model: Animator, error: FloatingPointError) -> None:
+    """Change a model of reduced precision to float32, with a warning; AnimaskError if it is in float32 already."""
     if next(model.parameters()).dtype == torch.float32:
         raise AnimaskError(f"{error}: the weights are damaged or do not fit.") from error
     warnings.warn(f"{error} in reduced precision: going on in fp32", stacklevel=3)
-    return exact() if exact else at_precision(model, "fp32")
+    at_precision(model, "fp32")
 
 
 def halve(batch: int, error: torch.OutOfMemoryError) -> int:

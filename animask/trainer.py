@@ -4,12 +4,13 @@ import copy
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from animask.config import TrainConfig, to_dict
+from animask.config import TrainConfig
 from animask.errors import InputError
 from animask.found import Found
 from animask.model import Animator
@@ -134,7 +135,7 @@ def save_checkpoint(trainer: Trainer, run: Path) -> None:
     if bad:
         raise FloatingPointError(f"{bad[0]} is not finite")
     tensors = {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in tensors.items()}
-    about = {"config": json.dumps(to_dict(trainer.model.config)), "step": str(trainer.step)}
+    about = {"config": json.dumps(asdict(trainer.model.config)), "step": str(trainer.step)}
     about |= {"samples": str(trainer.samples), "seconds": str(trainer.seconds)}
     write_tensors(tensors, run / CHECKPOINT, about)
 
@@ -146,7 +147,7 @@ def load_checkpoint(trainer: Trainer, run: Path) -> None:
     """
     path = run / CHECKPOINT
     about = read_metadata(path)
-    saved, wanted = to_dict(read_config(path, about)), to_dict(trainer.model.config)
+    saved, wanted = asdict(read_config(path, about)), asdict(trainer.model.config)
     different = [f"{key} = {saved[key]!r}" for key in saved if saved[key] != wanted[key]]
     if different:
         words = f"{path} is of another model: {', '.join(different)}."

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from functools import partial
 from itertools import count
@@ -19,14 +19,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from animask.config import ModelConfig, TrainConfig, merge, read_toml, to_dict
-from animask.datasets import locate
+from animask.config import ModelConfig, TrainConfig, merge, read_toml
+from animask.datasets import Report, locate
 from animask.devices import pick_precision
 from animask.errors import AnimaskError, InputError
 from animask.found import Found
 from animask.model import Animator
 from animask.pairs import Batch, Pairs, collate, has_clay, open_pairs
-from animask.progress import CONFIG, Case, Report, cut_log, describe, hold_out, preview, write_log, write_toml
+from animask.progress import CONFIG, Case, cut_log, describe, hold_out, preview, write_log, write_toml
 from animask.ranks import SIGNALS, Ranks, companions, handling
 from animask.taught import Taught
 from animask.trainer import CHECKPOINT, Trainer, load_checkpoint, save_checkpoint
@@ -125,7 +125,7 @@ def settings(out: Path, resume: bool, init: str | None, recipe: dict[str, Any]) 
             raise InputError(f"{out} holds no run to resume.", "Leave --resume out to start a new run.")
         return merge(read_toml(out / CONFIG), recipe)
     if init:
-        return merge({"model": to_dict(find_weights(init).config)}, recipe)
+        return merge({"model": asdict(find_weights(init).config)}, recipe)
     return recipe
 
 
@@ -163,7 +163,7 @@ def complete(
         raise InputError(f"crop must be a multiple of {2**model.blocks} up to {model.resolution}, not {crop}.")
     config = replace(config, precision=precision, crop=crop)  # type: ignore[arg-type]
     if dataset != "toons":
-        config = replace(config, data=str(locate(dataset, Path(config.data) if config.data else None).resolve()))
+        config = replace(config, data=str(locate(dataset, config.data).resolve()))
     if config.masks == "taught" and not has_clay(dataset, config):
         report("no clip has clay (`animask prepare` paints that of faces): masks are found, with --perceptual lpips")
         return replace(config, masks="found", perceptual="lpips")

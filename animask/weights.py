@@ -9,11 +9,12 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from animask.config import ModelConfig, model_from_dict, to_dict
+from animask.config import ModelConfig, update
 from animask.errors import AnimaskError, InputError, MissingError
 from animask.files import bundled_folder, check_file, replacing, sha256
 
@@ -114,7 +115,7 @@ def read_config(path: Path, metadata: dict[str, str]) -> ModelConfig:
     if "config" not in metadata:
         raise InputError(f"{path} holds no model of animask", "its metadata has no configuration")
     try:
-        return model_from_dict(json.loads(metadata["config"]))
+        return update(ModelConfig(), json.loads(metadata["config"]), "the model's configuration")
     except InputError as error:
         raise InputError(f"{path} has a wrong configuration: {error.message}", error.hint) from error
     except (ValueError, RecursionError) as error:
@@ -184,7 +185,7 @@ def save_model(model: "Animator", path: Path, about: dict[str, str]) -> None:
         tensors[name] = value.to("cpu", torch.float16 if value.is_floating_point() else value.dtype).contiguous()
         if not tensors[name].isfinite().all():
             raise AnimaskError(f"{path} was not written: {name} is not finite in fp16")
-    write_tensors(tensors, path, {"config": json.dumps(to_dict(model.config)), **about})
+    write_tensors(tensors, path, {"config": json.dumps(asdict(model.config)), **about})
 
 
 def write_tensors(tensors: "dict[str, Tensor]", path: Path, metadata: dict[str, str]) -> None:

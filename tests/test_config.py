@@ -1,7 +1,7 @@
 """Configurations: presets, what is refused, recipes, and how a run's settings come together."""
 
 import json
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 
 import pytest
 
@@ -40,8 +40,8 @@ def test_presets_carry_their_names_and_survive_the_way_through_json(name):
     model, train = config.preset(name)
     assert model.preset == name
     assert (train.masks == "taught") == (name == "compact")
-    assert config.model_from_dict(json.loads(json.dumps(config.to_dict(model)))) == model
-    assert config.update(TrainConfig(batch=3), json.loads(json.dumps(config.to_dict(train)))) == train
+    assert config.update(ModelConfig(), json.loads(json.dumps(asdict(model)))) == model
+    assert config.update(TrainConfig(batch=3), json.loads(json.dumps(asdict(train)))) == train
 
 
 def test_unknown_preset_names_the_nearest():
@@ -128,7 +128,7 @@ def test_unknown_key_names_the_nearest_and_all():
 @pytest.mark.parametrize("values", [[1], "width", None])
 def test_configuration_that_is_no_table_is_refused(values):
     with pytest.raises(InputError):
-        config.model_from_dict(values)
+        config.update(ModelConfig(), values)
 
 
 # recipes

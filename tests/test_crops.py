@@ -12,11 +12,11 @@ from animask.crops import (
     FEATHER,
     FRAME_FACTOR,
     HEAD_FACTOR,
-    Paste,
     crop_face,
     enclose,
     follow,
     named_crop,
+    paste,
     picture_part,
 )
 from animask.errors import InputError, MissingError
@@ -132,7 +132,7 @@ def test_of_two_people_the_larger_one_is_followed() -> None:
 
 def test_only_the_square_changes_and_it_fades() -> None:
     picture = np.full((100, 160, 3), 50, np.uint8)
-    result = Paste(picture, (40, 20, 60))(np.full((SIDE, SIDE, 3), 250, np.uint8))
+    (result,) = paste([np.full((SIDE, SIDE, 3), 250, np.uint8)], picture, (40, 20, 60))
     reach = int(np.ceil(FEATHER * 60))
     rows, columns = np.nonzero((result != picture).any(axis=2))
     assert rows.min() >= 20 and rows.max() < 80 and columns.min() >= 40 and columns.max() < 100
@@ -143,11 +143,12 @@ def test_only_the_square_changes_and_it_fades() -> None:
 
 def test_nothing_fades_at_the_border_of_the_picture_and_what_is_beyond_is_cut() -> None:
     picture = np.full((60, 100, 3), 50, np.uint8)
-    result = Paste(picture, (0, 0, 60))(np.full((SIDE, SIDE, 3), 250, np.uint8))
+    (result,) = paste([np.full((SIDE, SIDE, 3), 250, np.uint8)], picture, (0, 0, 60))
     assert (result[:, :50] == 250).all() and (result[:, 60:] == 50).all()
     frame = np.full((100, 100, 3), 250, np.uint8)
     frame[20:80] = 200  # the rows that the picture has
-    assert (Paste(picture, (0, -20, 100))(frame) == 200).all()
+    (result,) = paste([frame], picture, (0, -20, 100))
+    assert (result == 200).all()
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from animask import datasets
-from animask.clay import clay_path
-from animask.datasets import Clip
+from animask.datasets import Clip, clay_path
 from animask.errors import AnimaskError, InputError
 from animask.images import write_image
 from animask.video import write_video

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Generator, Iterator
 from itertools import count
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import torch
 from animask.errors import AnimaskError
 from animask.images import to_images, to_tensor
 from animask.model import Animator
-from animask.streaming import COLUMNS, Layout, Perturbation, animate, at_precision, prefetch
+from animask.streaming import COLUMNS, Layout, animate, at_precision, prefetch
 
 SIDE = 64
 
@@ -20,13 +21,13 @@ def noise(count: int, height: int = SIDE, width: int = SIDE) -> list[np.ndarray]
     return list(np.random.default_rng(0).integers(0, 256, (count, height, width, 3), np.uint8))
 
 
-@pytest.mark.parametrize("how", [Perturbation(), Perturbation(0.3, 0.5)])
-def test_frames_are_the_equations_applied_one_by_one(tiny_model: Animator, how: Perturbation) -> None:
+@pytest.mark.parametrize("how", [{}, {"threshold": 0.3, "scale": 0.5}])
+def test_frames_are_the_equations_applied_one_by_one(tiny_model: Animator, how: dict[str, Any]) -> None:
     source, *frames = noise(4)
-    results = list(animate(tiny_model, source, frames, batch=2, how=how))
+    results = list(animate(tiny_model, source, frames, batch=2, **how))
     for frame, result in zip(frames, results, strict=True):
         s, d = to_tensor(source, "cpu"), to_tensor(frame, "cpu")
-        trace = tiny_model.drive(s, tiny_model.m(s), d, threshold=how.threshold, scale=how.scale)
+        trace = tiny_model.drive(s, tiny_model.m(s), d, **how)
         assert np.abs(result.astype(int) - to_images(trace.f)[0]).max() <= 1
 
 
@@ -86,11 +87,10 @@ def broken(model: Animator) -> Animator:
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_half_precision_that_is_not_finite_goes_on_in_fp32(tiny_model: Animator, precision: str) -> None:
     source, *frames = noise(3)
-    exact = list(animate(tiny_model, source, frames, batch=1))
-    model = at_precision(broken(tiny_model), precision)
+    rounded = at_precision(at_precision(copy_of(tiny_model), precision), "fp32")
     with pytest.warns(UserWarning, match="fp32"):
-        results = list(animate(model, source, frames, batch=1, exact=lambda: tiny_model))
-    assert np.array_equal(results, exact), "the weights are those before rounding"
+        results = list(animate(at_precision(broken(tiny_model), precision), source, frames, batch=1))
+    assert np.array_equal(results, list(animate(rounded, source, frames, batch=1)))
 
 
 def test_weights_that_give_no_numbers_are_an_error(tiny_model: Animator) -> None:

@@ -5,6 +5,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from animask import weights
-from animask.config import MODEL_PRESETS, ModelConfig, to_dict
+from animask.config import MODEL_PRESETS, ModelConfig
 from animask.errors import AnimaskError, InputError, MissingError
 from animask.images import to_tensor
 from animask.model import Animator
@@ -215,7 +216,7 @@ def test_files_of_other_programs_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_configuration_that_no_machine_can_hold_allocates_nothing(tiny_weights: Path, tmp_path: Path) -> None:
-    huge = to_dict(ModelConfig(resolution=1024, blocks=8, width=1024, max_channels=8192))
+    huge = asdict(ModelConfig(resolution=1024, blocks=8, width=1024, max_channels=8192))
     path = rebuilt(tiny_weights, tmp_path / "x.safetensors", {}, {"config": json.dumps(huge)})
     with pytest.raises(InputError, match="does not fit"):
         load_model(path)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer import Option
+from typer import Argument, Option
 
 from animask.cli.screen import progress_bar, say, show_result, spoken
 from animask.errors import InputError
@@ -43,9 +43,8 @@ CROPS, METHOD, MODEL = "Crops", "The method (paper, section 3)", "Weights and de
 OUTPUT, PART, MANY, WORDS = "Output", "Part of the driver", "Many at once", "What is printed"
 CROP = "auto|none|centre|X,Y,SIZE"
 
-DEVICE = "auto, cpu, cuda, cuda:N or mps."
 WEIGHTS = "Bundled name, .safetensors file, or owner/name\\[@revision] on the Hub."
-Device = Annotated[str, Option(envvar="ANIMASK_DEVICE", help=DEVICE, rich_help_panel=MODEL)]
+Device = Annotated[str, Option(envvar="ANIMASK_DEVICE", help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=MODEL)]
 Weights = Annotated[str, Option(envvar="ANIMASK_WEIGHTS", help=WEIGHTS, rich_help_panel=MODEL)]
 PrecisionOption = Annotated[Precision, Option(help="bf16 where it is fast, else fp32.", rich_help_panel=MODEL)]
 Batch = Annotated[int, Option(min=1, max=1024, help="Driver frames at a time.", rich_help_panel=MODEL)]
@@ -54,59 +53,46 @@ Threshold = Annotated[Any, Option(parser=read_threshold, metavar="median|NUMBER"
 SCALE = "Scale of P_test; default: what the weights say."
 Scale = Annotated[float | None, Option(min=0.05, max=2.0, help=SCALE, rich_help_panel=METHOD)]
 INPUTS = "The picture to animate, or several, and the video, GIF or folder of pictures whose motion it takes."
-Inputs = Annotated[list[Path] | None, typer.Argument(metavar="SOURCE DRIVER", help=INPUTS, show_default=False)]
 RESULT = ".mp4, .webm, .mov or .gif; none: a folder of PNG frames. With several sources: the folder for the videos."
-Output = Annotated[Path | None, Option("-o", "--output", help=RESULT, show_default=False)]
 Paste = Annotated[bool, Option("--paste", help="The whole picture at its own size, with the square moving.")]
 SQUARE = "The square of the picture. auto: the head, for weights of faces, else the centre; none: all of it, "
 SQUARE += "nothing cut off or stretched; centre: the largest square; or pixels."
-SourceCrop = Annotated[str, Option(metavar=CROP, help=SQUARE, rich_help_panel=CROPS)]
 SQUARES = "The square of the driver's frames; auto: a fixed one for each shot."
-DriverCrop = Annotated[str, Option(metavar=CROP, help=SQUARES, rich_help_panel=CROPS)]
 FACE = "Which face of the picture auto takes: 1 is the largest; -v lists them. Default: the largest, and a picture "
 FACE += "that is a square crop of a head already stays whole."
-Face = Annotated[int | None, Option(min=1, help=FACE, rich_help_panel=CROPS)]
 HEAD = "Which face of the driver auto follows: 1 is the largest."
-DriverFace = Annotated[int, Option(min=1, help=HEAD, rich_help_panel=CROPS)]
 Preview = Annotated[Path | None, Option(metavar="PICTURE", help="Draw the crops and stop.", rich_help_panel=CROPS)]
 LAYOUT = "result; compare: source, driver, result; strip: the columns of the paper's figure 3."
-LayoutOption = Annotated[LayoutName, Option(help=LAYOUT, rich_help_panel=OUTPUT)]
-Quality = Annotated[int, Option(min=0, max=51, help="crf: 0 is lossless, 51 worst.", rich_help_panel=OUTPUT)]
 Audio = Annotated[bool, Option("--audio/--no-audio", help="Keep the driver's sound.", rich_help_panel=OUTPUT)]
 BEHIND = "Colour behind transparent pixels."
 Background = Annotated[Any, Option(parser=read_colour, metavar="#RRGGBB|NAME", help=BEHIND, rich_help_panel=OUTPUT)]
 Overwrite = Annotated[bool, Option("--overwrite", help="Replace an existing output.", rich_help_panel=OUTPUT)]
-Start = Annotated[float, Option(min=0.0, metavar="SECONDS", help="Where to begin.", rich_help_panel=PART)]
 End = Annotated[float | None, Option(min=0.0, metavar="SECONDS", help="Where to stop.", rich_help_panel=PART)]
 RATE = "Frames a second, in place of the driver's."
-Fps = Annotated[Any, Option(parser=read_fps, metavar="N|N/M", help=RATE, rich_help_panel=PART)]
 LIST = "A list with the columns source,driver,output in place of SOURCE and DRIVER; outputs go into -o."
-Pairs = Annotated[Path | None, Option(metavar="CSV", help=LIST, rich_help_panel=MANY)]
 SkipExisting = Annotated[bool, Option("--skip-existing", help="Leave out what is there.", rich_help_panel=MANY)]
-Quiet = Annotated[bool, Option("-q", "--quiet", help="No progress.", rich_help_panel=WORDS)]
 Verbose = Annotated[bool, Option("-v", "--verbose", help="Faces, crops, device and why.", rich_help_panel=WORDS)]
-Json = Annotated[bool, Option("--json", help="Print a report as JSON.", rich_help_panel=WORDS)]
 
 
 def animate(
     context: typer.Context,
-    inputs: Inputs = None,
-    output: Output = None,
+    inputs: Annotated[list[Path] | None, Argument(metavar="SOURCE DRIVER", help=INPUTS, show_default=False)] = None,
+    output: Annotated[Path | None, Option("-o", "--output", help=RESULT, show_default=False)] = None,
     paste: Paste = False,
-    source_crop: SourceCrop = "auto",
-    driver_crop: DriverCrop = "auto",
-    face: Face = None,
-    driver_face: DriverFace = 1,
+    source_crop: Annotated[str, Option(metavar=CROP, help=SQUARE, rich_help_panel=CROPS)] = "auto",
+    driver_crop: Annotated[str, Option(metavar=CROP, help=SQUARES, rich_help_panel=CROPS)] = "auto",
+    face: Annotated[int | None, Option(min=1, help=FACE, rich_help_panel=CROPS)] = None,
+    driver_face: Annotated[int, Option(min=1, help=HEAD, rich_help_panel=CROPS)] = 1,
     preview: Preview = None,
-    layout: LayoutOption = LayoutName.result,
-    quality: Quality = 17,
+    layout: Annotated[LayoutName, Option(help=LAYOUT, rich_help_panel=OUTPUT)] = LayoutName.result,
+    quality: Annotated[int, Option(min=0, max=51, help="crf: 0 is lossless, 51 worst.", rich_help_panel=OUTPUT)] = 17,
     audio: Audio = True,
     background: Background = "#ffffff",
     overwrite: Overwrite = False,
-    start: Start = 0.0,
+    start: Annotated[float, Option(min=0.0, metavar="SECONDS", help="Where to begin.", rich_help_panel=PART)] = 0.0,
     end: End = None,
-    fps: Fps = None,
-    pairs: Pairs = None,
+    fps: Annotated[Any, Option(parser=read_fps, metavar="N|N/M", help=RATE, rich_help_panel=PART)] = None,
+    pairs: Annotated[Path | None, Option(metavar="CSV", help=LIST, rich_help_panel=MANY)] = None,
     skip_existing: SkipExisting = False,
     weights: Weights = "portrait",
     device: Device = "auto",
@@ -114,9 +100,9 @@ def animate(
     batch: Batch = 8,
     threshold: Threshold = None,
     scale: Scale = None,
-    quiet: Quiet = False,
+    quiet: Annotated[bool, Option("-q", "--quiet", help="No progress.", rich_help_panel=WORDS)] = False,
     verbose: Verbose = False,
-    as_json: Json = False,
+    as_json: Annotated[bool, Option("--json", help="Print a report as JSON.", rich_help_panel=WORDS)] = False,
 ) -> None:
     """Animate the picture SOURCE with the motion of the video DRIVER.
 

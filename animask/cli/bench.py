@@ -1,12 +1,11 @@
 """`animask bench`: how fast it is here."""
 
-import json
 from typing import Annotated
 
 import typer
 
 from animask.cli.animate import Batch, Device, Precision, PrecisionOption, Weights
-from animask.cli.screen import say
+from animask.cli.screen import say, show_result
 
 RATE = "frames/s"
 ROWS = [("networks", "networks", RATE), ("reference", "the plain ones, fp32", RATE), ("ratio", "ratio", "×")]
@@ -36,7 +35,7 @@ def bench(
     settings = Settings(weights=weights, device=device, precision=precision.value, batch=batch)
     speed = measure_speed(settings, preset, seconds)
     if as_json:
-        print(json.dumps(speed))
+        show_result(speed, "", as_json)
     say(f"{speed['weights']} ({speed['preset']}, {speed['resolution']} pixels), batch {batch}")
     say(f"{speed['device']}, {speed['precision']}, {speed['threads']} threads; medians")
     for key, name, unit in ROWS:

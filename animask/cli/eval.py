@@ -1,11 +1,10 @@
 """`animask eval`: weights and a data set to the paper's metrics."""
 
-import json
 import sys
-from dataclasses import asdict, fields
+from dataclasses import fields
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer import Option
@@ -121,7 +120,7 @@ def measure(settings: "Settings", progress: "Progress", quiet: bool, as_json: bo
         draw(tabulate(result))
         say("\n".join(sum_up(result)))
     if settings.report or as_json:
-        show_result(to_json(result), str(settings.report), as_json)
+        show_result(result, str(settings.report), as_json)
     sys.exit(1 if result.failed else 0)
 
 
@@ -131,7 +130,7 @@ def count(answers: list[Path], dataset: str, as_json: bool) -> None:
 
     found = count_answers(answers)
     if as_json:
-        show_result(to_json(found), "", True)
+        show_result(found, "", True)
     rows = [["", "question", "votes", "share", "95 %"]]
     for question, votes in found.items():
         for name, v in votes.items():
@@ -139,11 +138,6 @@ def count(answers: list[Path], dataset: str, as_json: bool) -> None:
         for name, share in zip(METHODS, VOTES.get((question, dataset), ()), strict=False):
             rows.append([f"{name} (published)", question, "", f"{share:.2f}", ""])
     draw(rows)
-
-
-def to_json(content: Any) -> Any:
-    """A result as JSON has it, which knows no number that is not finite: null."""
-    return json.loads(json.dumps(content, default=asdict), parse_constant=lambda name: None)
 
 
 def draw(rows: list[list[str]]) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from animask.cli.animate import Weights
+from animask.cli.screen import show_result
 
 
 def export(
@@ -20,7 +21,6 @@ def export(
 
     animask export mine.onnx --weights runs/mine/weights.safetensors
     """
-    from animask.cli.screen import show_result
     from animask.exporting import export_onnx
 
     export_onnx(weights, output)

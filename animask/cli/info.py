@@ -1,11 +1,12 @@
 """`animask info`: what a bug report needs."""
 
-import json
 import os
 import platform
 from typing import Annotated, Any
 
 import typer
+
+from animask.cli.screen import plain, show_result
 
 PACKAGES = ("animask", "torch", "opencv-python-headless", "pillow", "av", "numpy", "huggingface-hub", "safetensors")
 VARIABLES = ("ANIMASK_DEVICE", "ANIMASK_WEIGHTS", "ANIMASK_CACHE", "HF_HOME", "HF_ENDPOINT", "HF_HUB_OFFLINE")
@@ -25,13 +26,12 @@ def info(
 
     animask info owner/name --json
     """
-    from animask.cli.screen import plain
     from animask.weights import BUNDLED
 
     report = {"version": versions(), "compute": compute(), "setting": settings()}
     report["weights"] = {name: describe_weights(name) for name in weights or BUNDLED}
     if as_json:
-        print(json.dumps(report))
+        show_result(report, "", as_json)
         return
     for section, values in report.items():
         for key, value in values.items():

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Argument, Option
 
 from animask.cli.screen import progress_bar, say, show_result
 from animask.config import ModelConfig
@@ -14,37 +14,24 @@ from animask.files import read_fps
 if TYPE_CHECKING:
     from animask.preparation import Summary
 
-Inputs = Annotated[list[Path], typer.Argument(help="Videos, and folders of videos.", metavar="VIDEO_OR_FOLDER")]
-Output = Annotated[Path, typer.Option("-o", "--output", help="Folder of the data set; an unfinished one is continued.")]
-BoxHelp = "One fixed square a clip: around the head, with its clay beside; the middle; or the whole frame padded."
-Box = Annotated[str, typer.Option("--box", metavar="auto|centre|pad", help=BoxHelp)]
-Stills = Annotated[
-    bool, typer.Option("--stills", help="Pictures to stills for `train --stills OUT/train`, not videos to clips.")
-]
-Resolution = Annotated[int, typer.Option(help="Pixels of the square clips.")]
-Fps = Annotated[str, typer.Option(help="Frames a second, such as 25 or 30000/1001.")]
-MinSizeHelp = "Smallest side of the square in the video, in pixels; default: ¾ of the resolution."
-MinSize = Annotated[int | None, typer.Option(min=1, help=MinSizeHelp)]
-MinSeconds = Annotated[float, typer.Option(help="Shorter clips are dropped.")]
-Test = Annotated[float, typer.Option(help="Share of the identities kept for testing.")]
-Workers = Annotated[int | None, typer.Option(min=1, help="Videos at the same time; default: one a core.")]
-Json = Annotated[bool, typer.Option("--json", help="Print a summary as JSON.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only errors.")]
+SQUARE = "One fixed square a clip: around the head, with its clay beside; the middle; or the whole frame padded."
+PICTURES = "Pictures to stills for `train --stills OUT/train`, not videos to clips."
+SMALLEST = "Smallest side of the square in the video, in pixels; default: ¾ of the resolution."
 
 
 def prepare(
-    inputs: Inputs,
-    output: Output,
-    box: Box = "auto",
-    stills: Stills = False,
-    resolution: Resolution = ModelConfig.resolution,
-    fps: Fps = "25",
-    min_size: MinSize = None,
-    min_seconds: MinSeconds = 1.0,
-    test: Test = 0.1,
-    workers: Workers = None,
-    quiet: Quiet = False,
-    as_json: Json = False,
+    inputs: Annotated[list[Path], Argument(help="Videos, and folders of videos.", metavar="VIDEO_OR_FOLDER")],
+    output: Annotated[Path, Option("-o", "--output", help="Folder of the data set; an unfinished one is continued.")],
+    box: Annotated[str, Option("--box", metavar="auto|centre|pad", help=SQUARE)] = "auto",
+    stills: Annotated[bool, Option("--stills", help=PICTURES)] = False,
+    resolution: Annotated[int, Option(help="Pixels of the square clips.")] = ModelConfig.resolution,
+    fps: Annotated[str, Option(help="Frames a second, such as 25 or 30000/1001.")] = "25",
+    min_size: Annotated[int | None, Option(min=1, help=SMALLEST)] = None,
+    min_seconds: Annotated[float, Option(help="Shorter clips are dropped.")] = 1.0,
+    test: Annotated[float, Option(help="Share of the identities kept for testing.")] = 0.1,
+    workers: Annotated[int | None, Option(min=1, help="Videos at the same time; default: one a core.")] = None,
+    quiet: Annotated[bool, Option("--quiet", "-q", help="No progress, only errors.")] = False,
+    as_json: Annotated[bool, Option("--json", help="Print a summary as JSON.")] = False,
 ) -> None:
     """Turn your own videos into a data set for `animask train`; prints its path.
 

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict
 from typing import Any
 
 from animask.errors import AnimaskError, InputError
@@ -41,11 +41,14 @@ def say(text: str) -> None:
 
 
 def show_result(result: Any, path: str, as_json: bool) -> None:
-    """The one thing on stdout: the path of what was made, byte for byte, or everything about it as JSON."""
+    """The one thing on stdout: the path of what was made, byte for byte, or everything about it as JSON.
+
+    JSON knows no number that is not finite: null.
+    """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape")  # names of files need not be text
-    text = json.dumps(asdict(result) if is_dataclass(result) else result) if as_json else path  # type: ignore[arg-type]
-    print(text, flush=True)
+    content = json.loads(json.dumps(result, default=asdict), parse_constant=lambda name: None) if as_json else None
+    print(json.dumps(content) if as_json else path, flush=True)
 
 
 @contextmanager
