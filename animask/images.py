@@ -12,7 +12,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import torch
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, TiffImagePlugin, UnidentifiedImageError
 from pillow_heif import register_heif_opener
 
 from animask.errors import InputError
@@ -162,11 +162,29 @@ def pillow(path: Path) -> Iterator[None]:
 
 def open_picture(path: Path, data: bytes) -> Image.Image:
     """The picture, not decoded yet; InputError where it is too large or the end is missing."""
-    picture = Image.open(io.BytesIO(data), formats=FORMATS)
+    try:
+        picture = Image.open(io.BytesIO(data), formats=FORMATS)
+    except UnidentifiedImageError:
+        if not data.startswith((b"II*\0", b"MM\0*")):
+            raise
+        return open_float_tiff(path, data)
     check_size(path, picture.width, picture.height)
     if picture.format in ENTROPY_CODED and data.endswith(bytes(64)) and not data.rstrip(b"\0").endswith(b"\xff\xd9"):
         raise InputError(f"{path} is damaged: its end is missing, filled up with zeros.", "Copy it again.")
     return picture
+
+
+def open_float_tiff(path: Path, data: bytes) -> Image.Image:
+    """A TIFF with colours of floats, which Pillow does not know: by OpenCV, which turns it upright."""
+    stream, tags = io.BytesIO(data), TiffImagePlugin.ImageFileDirectory_v2(data[:8])
+    stream.seek(tags.next)
+    tags.load(stream)
+    check_size(path, tags[256], tags[257])
+    is_float = tags.get(339, [1])[0] == 3
+    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if is_float else None
+    if decoded is None:
+        raise UnidentifiedImageError
+    return Image.fromarray(narrow(decoded[..., 2::-1]))  # BGR or BGRA
 
 
 def check_size(path: Path, width: int, height: int) -> None:

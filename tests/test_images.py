@@ -95,6 +95,7 @@ KINDS: dict[str, tuple[Callable[[], bytes], np.ndarray]] = {
     "10 bits AVIF": (deep_avif, RGB),
     "float grey": (lambda: encode(Image.fromarray(GREY[..., 0].astype(np.float32) / 255), "TIFF"), GREY),
     "float to 255": (lambda: encode(PICTURE.convert("L").convert("F"), "TIFF"), GREY),
+    "float RGB": (lambda: opencv(".tiff", RGB.astype(np.float32) / 255), RGB),
     "32 bits": (lambda: encode(PICTURE.convert("L").convert("I"), "TIFF"), GREY),
     "PNM of 15": (lambda: b"P6 64 48 15\n" + (RGB // 17).tobytes(), RGB // 17 * 17),
     "PNM of 1000": (lambda: b"P5 64 48 1000\n" + (GREY[..., 0] * (1000 / 255)).astype(">u2").tobytes(), GREY),
