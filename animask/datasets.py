@@ -4,7 +4,6 @@ import hashlib
 import os
 import random
 import time
-import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from animask.clay import find_clay, read_clay
 from animask.config import CLAY_SIZE
 from animask.errors import AnimaskError, InputError
 from animask.files import replacing
@@ -76,39 +76,6 @@ def list_clips(root: Path, split: str, identities: str = "prefix") -> list[Clip]
     if not clips:
         raise InputError(f"There are no clips in {folder}.", "Expected videos, folders of frames, or png/jpg strips.")
     return clips
-
-
-def clay_path(path: Path) -> Path:
-    """Where the clay of a clip or a picture lies: that of NAME.mp4 in NAME.clay.npz.
-
-    It has one array `clay`, uint8 (T, 64, 64), a picture a frame, black without a face.
-    """
-    return path.with_name(f"{path.name if path.is_dir() else path.stem}.clay.npz")
-
-
-def find_clay(path: Path) -> Path | None:
-    """The clay of a clip or a picture, if it is there."""
-    beside = clay_path(path)
-    return beside if beside.is_file() else None
-
-
-def read_clay(path: Path) -> np.ndarray:
-    """The clay of a file, uint8 (T, 64, 64); InputError for what is none."""
-    try:
-        with np.load(path) as file:
-            array = file["clay"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} holds no clay: {error}.", "Make it anew with `animask prepare`.") from error
-    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[1:] != (CLAY_SIZE, CLAY_SIZE):
-        raise InputError(f"{path} holds no clay, but {array.dtype} {array.shape}.")
-    return array
-
-
-def write_clay(clip: Path, clay: list[np.ndarray]) -> None:
-    """Write the clay of a clip or a picture beside it, if any of its frames shows a face."""
-    if np.any(clay):
-        with replacing(clay_path(clip)) as temporary:
-            np.savez_compressed(temporary, clay=np.stack(clay))
 
 
 def with_clay(clips: list[Clip]) -> list[Clip]:

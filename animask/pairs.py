@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import Dataset
 
+from animask.clay import find_clay, read_clay
 from animask.config import CLAY_SIZE, ModelConfig, TrainConfig
 from animask.datasets import (
     STRIP_SUFFIXES,
@@ -23,11 +24,9 @@ from animask.datasets import (
     Report,
     cache_folder,
     fill_cache,
-    find_clay,
     list_clips,
     locate,
     pack,
-    read_clay,
     spread,
     toon_pool,
     with_clay,

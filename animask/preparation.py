@@ -19,11 +19,11 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from animask.clay import clay_path, paint_clay, write_clay
 from animask.config import ModelConfig
 from animask.crops import enclose, follow
-from animask.datasets import clay_path, write_clay
 from animask.errors import InputError
-from animask.faces import Box, find_boxes, paint_clay
+from animask.faces import Box, find_boxes
 from animask.files import read_text, replacing
 from animask.images import centre_square, crop_resize, read_image, write_image
 from animask.originals import Original, list_originals

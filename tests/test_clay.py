@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from animask.datasets import clay_path, find_clay, read_clay, write_clay
+from animask.clay import BODY, PUPIL, SKIN, clay_path, find_clay, list_triangles, paint_clay, read_clay, write_clay
 from animask.errors import InputError
-from animask.faces import BODY, POINTS, PUPIL, SKIN, list_triangles, paint_clay
+from animask.faces import POINTS
 from animask.toons import KEYPOINTS, Pose, keypoints, render, sample_identity
 
 PERSON, SIDE = 1, 128

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from animask import datasets
-from animask.datasets import Clip, clay_path
+from animask.clay import clay_path
+from animask.datasets import Clip
 from animask.errors import AnimaskError, InputError
 from animask.images import write_image
 from animask.video import write_video

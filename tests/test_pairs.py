@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from animask import pairs
+from animask.clay import clay_path
 from animask.config import MODEL_PRESETS, TrainConfig
-from animask.datasets import TOON_IDENTITIES, TROUPE, clay_path, pack, save_array, spread
+from animask.datasets import TOON_IDENTITIES, TROUPE, pack, save_array, spread
 from animask.errors import InputError
 from animask.images import write_image
 from animask.pairs import CLIP, STILL, TOON, Batch, Pairs, Sample, collate, shake

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from animask.clay import paint_clay
 from animask.cli.prepare import prepare as command
 from animask.errors import AnimaskError, InputError
-from animask.faces import paint_clay
 from animask.images import read_image, write_image
 from animask.preparation import (
     PrepareConfig,

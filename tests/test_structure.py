@@ -14,7 +14,7 @@ PACKAGE = ROOT / "animask"
 # The layout, a rank a row: a module imports what stands in a row above it or before it in its own, in folders too.
 RANKS = """
 errors files devices config layers perturb lpips losses metrics
-images probing writer video networks faces moves
+images probing writer video networks faces clay moves
 model fusion crops shots originals datasets pairs detectors preparation
 weights
 streaming exporting

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from animask import progress, trainer
+from animask.clay import clay_path
 from animask.config import MODEL_PRESETS, TrainConfig
-from animask.datasets import clay_path
 from animask.images import write_image
 from animask.model import Animator
 from animask.pairs import CLIP, TOON, Batch
