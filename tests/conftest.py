@@ -1,7 +1,11 @@
 """Small synthetic inputs that many tests share; nothing here needs a network, a GPU or bundled weights."""
 
+import resource
+import shutil
 import signal
 import wave
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -69,3 +73,24 @@ def driver(sound: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     identity = sample_identity(2)
     write_video(path, (render(identity, pose_at(2, number / 10), 112)[16:96] for number in range(FRAMES)), FPS, sound)
     return path
+
+
+@pytest.fixture
+def folder(picture: Path, driver: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A current folder with the pictures a.png and b.png, a damaged one and the driver d.mp4."""
+    for name, original in (("a.png", picture), ("b.png", picture), ("d.mp4", driver)):
+        shutil.copy(original, tmp_path / name)
+    (tmp_path / "bad.png").write_bytes(picture.read_bytes()[:100])
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """No file can have more than 300 bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

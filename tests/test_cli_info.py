@@ -2,9 +2,7 @@
 
 import json
 import sys
-from pathlib import Path
 
-import pytest
 import typer
 from typer.testing import CliRunner
 
@@ -16,7 +14,7 @@ app = typer.Typer()
 app.command()(info)
 
 
-def test_info_is_one_json_object(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_info_is_one_json_object(monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://me:secret@mirror.example/")
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     result = runner.invoke(app, ["--json"])
@@ -33,7 +31,7 @@ def test_info_is_one_json_object(monkeypatch: pytest.MonkeyPatch) -> None:
         assert about["licence"] and len(about["limits"]) > 20, "what they do badly"
 
 
-def test_info_works_without_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_info_works_without_weights(tmp_path, monkeypatch):
     monkeypatch.setattr(weights, "bundled_folder", lambda: tmp_path / "nowhere")
     result = runner.invoke(app, [])
     assert result.exit_code == 0
@@ -41,7 +39,7 @@ def test_info_works_without_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert str(tmp_path / "nowhere" / f"{name}.safetensors") in result.stdout
 
 
-def test_info_shows_weights_that_are_named_as_text(tiny_model, tmp_path: Path) -> None:
+def test_info_shows_weights_that_are_named_as_text(tiny_model, tmp_path):
     path = tmp_path / "x.safetensors"
     weights.save_model(tiny_model, path, {"licence": "\x1b]0;MIT\x07"})
     result = runner.invoke(app, [str(path)])

@@ -4,7 +4,6 @@ import json
 import struct
 import subprocess
 import sys
-from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
@@ -40,7 +39,7 @@ def flipped(content: bytes) -> bytes:
     return content[:-1] + bytes([content[-1] ^ 1])
 
 
-def test_what_was_saved_comes_back_in_float32(tiny_model: Animator, tiny_weights: Path) -> None:
+def test_what_was_saved_comes_back_in_float32(tiny_model, tiny_weights):
     model = load_model(tiny_weights)
     assert model.config == tiny_model.config
     assert not model.training
@@ -51,7 +50,7 @@ def test_what_was_saved_comes_back_in_float32(tiny_model: Animator, tiny_weights
     assert not any(parameter.requires_grad for parameter in model.parameters())
 
 
-def test_looking_at_weights_imports_neither_torch_nor_the_hub(tiny_weights: Path) -> None:
+def test_looking_at_weights_imports_neither_torch_nor_the_hub(tiny_weights):
     code = "import sys, animask.weights as w; w.find_weights(sys.argv[1]); "
     code += "assert not {'torch', 'huggingface_hub'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code, str(tiny_weights)], check=True)
@@ -61,7 +60,7 @@ def test_looking_at_weights_imports_neither_torch_nor_the_hub(tiny_weights: Path
 
 
 @pytest.fixture
-def bundled(tmp_path: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def bundled(tmp_path, tiny_weights, monkeypatch):
     """The default weights in a folder of their own, with their hash."""
     folder = tmp_path / "bundled"
     folder.mkdir()
@@ -72,7 +71,7 @@ def bundled(tmp_path: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch)
     return path
 
 
-def test_a_bundled_name_is_the_default_and_a_changed_or_missing_file_is_named(bundled: Path) -> None:
+def test_a_bundled_name_is_the_default_and_a_changed_or_missing_file_is_named(bundled):
     assert find_weights().path == find_weights(weights.DEFAULT).path == bundled
     bundled.write_bytes(flipped(bundled.read_bytes()))
     with pytest.raises(InputError, match="damaged"):
@@ -82,7 +81,7 @@ def test_a_bundled_name_is_the_default_and_a_changed_or_missing_file_is_named(bu
         load_model()
 
 
-def test_the_bundled_files_have_their_hashes() -> None:
+def test_the_bundled_files_have_their_hashes():
     folder = weights.bundled_folder()
     lines = [line.split() for line in (folder / weights.SUMS).read_text().splitlines()]
     sums = {name: digest for digest, name in lines}
@@ -107,7 +106,7 @@ def put(hub: Path, repo: str, content: bytes) -> Path:
 
 
 @pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def hub(tmp_path, monkeypatch):
     """The empty cache of a Hub that nobody reaches."""
     values = {"HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": True, "ENDPOINT": "http://me:secret@hub.example"}
     for name, value in values.items():
@@ -116,9 +115,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("name", ["o/r", f"o/r@{COMMIT}"])
-def test_weights_on_the_hub_come_once(
-    name: str, hub: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_weights_on_the_hub_come_once(name, hub, tiny_weights, monkeypatch):
     """PEERS: offline works."""
     asked = []
 
@@ -133,14 +130,14 @@ def test_weights_on_the_hub_come_once(
     assert asked == [("o/r", "model.safetensors", name.partition("@")[2] or "main")]
 
 
-def test_a_damaged_download_is_not_loaded(hub: Path, tiny_weights: Path) -> None:
+def test_a_damaged_download_is_not_loaded(hub, tiny_weights):
     path = put(hub, "o/r", tiny_weights.read_bytes())
     path.write_bytes(flipped(path.read_bytes()))
     with pytest.raises(InputError, match="damaged"):
         load_model("o/r")
 
 
-def test_without_a_network_the_sentence_says_what_to_do(hub: Path, tiny_weights: Path) -> None:
+def test_without_a_network_the_sentence_says_what_to_do(hub, tiny_weights):
     """PEERS: the message names the file, where it was looked for, and how to place it by hand; and that works."""
     with pytest.raises(MissingError, match="connection") as caught:
         load_model("o/r")
@@ -153,7 +150,7 @@ def test_without_a_network_the_sentence_says_what_to_do(hub: Path, tiny_weights:
     assert load_model("o/r").config.preset == "tiny"
 
 
-def test_vgg19_comes_with_its_tensors(hub: Path, tmp_path: Path) -> None:
+def test_vgg19_comes_with_its_tensors(hub, tmp_path):
     with pytest.raises(MissingError) as caught:
         fetch_vgg19()
     assert "--perceptual lpips" in caught.value.hint
@@ -166,7 +163,7 @@ def test_vgg19_comes_with_its_tensors(hub: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["absent.safetensors", "portrai", "tests/absent", "nul\0"])
-def test_missing_files_say_where_they_were_looked_for(name: str) -> None:
+def test_missing_files_say_where_they_were_looked_for(name):
     with pytest.raises(MissingError) as caught:
         load_model(name)
     assert str(Path(name).absolute()) in caught.value.message
@@ -182,7 +179,7 @@ def test_missing_files_say_where_they_were_looked_for(name: str) -> None:
         lambda whole: whole[:-1],
     ],
 )
-def test_garbage_and_cut_files_are_refused(damage: Callable, tiny_weights: Path, tmp_path: Path) -> None:
+def test_garbage_and_cut_files_are_refused(damage, tiny_weights, tmp_path):
     path = tmp_path / "x.safetensors"
     path.write_bytes(damage(tiny_weights.read_bytes()))
     for read in (load_model, read_metadata, read_tensors):
@@ -191,7 +188,7 @@ def test_garbage_and_cut_files_are_refused(damage: Callable, tiny_weights: Path,
 
 
 @pytest.mark.parametrize("name", ["model.pt", "model.safetensors"])
-def test_pickles_are_refused(name: str, tmp_path: Path) -> None:
+def test_pickles_are_refused(name, tmp_path):
     torch.save({"a": torch.zeros(3)}, tmp_path / name)
     with pytest.raises(InputError) as caught:
         load_model(tmp_path / name)
@@ -202,19 +199,19 @@ def test_pickles_are_refused(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("config", ["{", "[" * 100_000, "{}", '{"width": "64"}', '{"resolution": NaN}'])
-def test_a_wrong_configuration_is_refused(config: str, tiny_weights: Path, tmp_path: Path) -> None:
+def test_a_wrong_configuration_is_refused(config, tiny_weights, tmp_path):
     path = rebuilt(tiny_weights, tmp_path / "x.safetensors", {}, {"config": config})
     with pytest.raises(InputError, match=str(path)):
         load_model(path)
 
 
-def test_files_of_other_programs_are_refused(tmp_path: Path) -> None:
+def test_files_of_other_programs_are_refused(tmp_path):
     save_file({"a": torch.zeros(2)}, tmp_path / "x.safetensors")
     with pytest.raises(InputError, match="no model"):
         load_model(tmp_path / "x.safetensors")
 
 
-def test_a_configuration_that_no_machine_can_hold_allocates_nothing(tiny_weights: Path, tmp_path: Path) -> None:
+def test_a_configuration_that_no_machine_can_hold_allocates_nothing(tiny_weights, tmp_path):
     huge = to_dict(ModelConfig(resolution=1024, blocks=8, width=1024, max_channels=8192))
     path = rebuilt(tiny_weights, tmp_path / "x.safetensors", {}, {"config": json.dumps(huge)})
     with pytest.raises(InputError, match="does not fit"):
@@ -230,9 +227,7 @@ def test_a_configuration_that_no_machine_can_hold_allocates_nothing(tiny_weights
         ("r.head.bias", torch.full((1,), float("nan"))),
     ],
 )
-def test_tensors_that_do_not_fit_or_are_not_finite_are_named(
-    name: str, value: Tensor | None, tiny_weights: Path, tmp_path: Path
-) -> None:
+def test_tensors_that_do_not_fit_or_are_not_finite_are_named(name, value, tiny_weights, tmp_path):
     path = rebuilt(tiny_weights, tmp_path / "x.safetensors", {name: value}, {})
     with pytest.raises(InputError, match=name):
         load_model(path)
@@ -241,7 +236,7 @@ def test_tensors_that_do_not_fit_or_are_not_finite_are_named(
 # writing
 
 
-def test_a_model_that_is_not_finite_in_fp16_is_not_written(tmp_path: Path) -> None:
+def test_a_model_that_is_not_finite_in_fp16_is_not_written(tmp_path):
     model = Animator(MODEL_PRESETS["tiny"])
     with torch.no_grad():
         model.r.head.bias.fill_(1e6)
@@ -250,7 +245,7 @@ def test_a_model_that_is_not_finite_in_fp16_is_not_written(tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_bundled_weights_beat_copying_the_source_on_toons_they_never_saw() -> None:
+def test_the_bundled_weights_beat_copying_the_source_on_toons_they_never_saw():
     assert find_weights().metadata["object"] == "face", "or no head is looked for"
     model = load_model()
     for number in range(3):
