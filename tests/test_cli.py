@@ -134,7 +134,7 @@ def test_several_values_after_one_flag(given, expected):
 
 @pytest.mark.parametrize("flag", ["--help", "--version"])
 def test_help_and_version_do_not_load_torch(flag):
-    code = f"import sys, animask.cli\ntry: animask.cli.main(['{flag}'])\nexcept SystemExit: pass\n"
+    code = f"import sys, animask.cli\ndir(animask)\ntry: animask.cli.main(['{flag}'])\nexcept SystemExit: pass\n"
     code += "assert not {'torch', 'cv2', 'numpy'} & set(sys.modules), sorted(sys.modules)"
     root = Path(__file__).resolve().parent.parent
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL, cwd=root)
