@@ -3,8 +3,8 @@
 import json
 
 import pytest
-import torch
 import typer
+from test_networks import gflop_per_frame
 from typer.testing import CliRunner
 
 from animask import benchmark
@@ -13,7 +13,6 @@ from animask.benchmark import measure_speed, take_turns
 from animask.cli.bench import bench
 from animask.config import MODEL_PRESETS
 from animask.errors import InputError
-from animask.model import Animator
 
 
 def test_turns_are_taken_and_the_first_one_does_not_count(monkeypatch):
@@ -45,20 +44,4 @@ def test_the_command_prints_json_only(preset, tiny_weights):
     assert (report["preset"], report["resolution"], report["precision"], report["batch"]) == ("tiny", 64, "fp32", 2)
     assert report["networks"] / report["reference"] == pytest.approx(report["ratio"])
     assert report["pipeline"] > 0 and "whole animate" in result.stderr
-    assert report["gflop"] == pytest.approx(count_by_hand())
-
-
-def count_by_hand():
-    """GFLOP of a driver frame: of every convolution, outputs × k² × inputs, twice."""
-    model, work = Animator(MODEL_PRESETS["tiny"]).eval(), []
-
-    def count(layer, inputs, output):
-        work.append(2 * output.numel() * layer.in_channels * layer.kernel_size[0] ** 2)
-
-    s = torch.zeros(1, 3, 64, 64)
-    m_s = model.m(s)
-    for layer in model.modules():
-        if isinstance(layer, torch.nn.Conv2d):
-            layer.register_forward_hook(count)
-    model.drive(s, m_s, s)
-    return sum(work) / 1e9
+    assert report["gflop"] == pytest.approx(gflop_per_frame(MODEL_PRESETS["tiny"]))
