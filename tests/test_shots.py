@@ -172,8 +172,3 @@ def test_a_clip_without_any_face_is_missing_one(tmp_path: Path) -> None:
     small = write(tmp_path / "small.mp4", [np.full((64, 64, 3), 200, np.uint8)] * 6)
     (shot,), remarks = follow_head(small, 1, 64)
     assert shot.crop.square == (0, 0, 64) and "no face" in remarks[0], "what the networks take as it is"
-
-
-def test_looks_are_as_many_as_a_clip_is_worth(cut: Part) -> None:
-    for frames, expected in ((24, 3), (12 * 16, 12), (12 * 3600, 24)):  # 4 a second, 16 in all, one in 2 seconds
-        assert cut._replace(stop=frames).look_frames == expected
