@@ -44,12 +44,6 @@ def test_presets_carry_their_names_and_survive_the_way_through_json(name):
     assert config.update(TrainConfig(batch=3), json.loads(json.dumps(config.to_dict(train)))) == train
 
 
-def test_unknown_preset_names_the_nearest():
-    with pytest.raises(InputError, match="'paper'") as caught:
-        config.preset("papr")
-    assert "compact" in caught.value.hint
-
-
 # values
 
 
@@ -99,10 +93,8 @@ def test_wrong_values_are_refused_by_name(kind, wrong):
 
 
 @pytest.mark.parametrize("kind", [ModelConfig, TrainConfig])
-def test_every_number_has_a_range(kind):
+def test_no_number_is_nan(kind):
     for field in fields(kind):
-        numbers = any(word in field.type for word in ("int", "float"))
-        assert ("range" in field.metadata) == numbers, field.name
         if "float" in field.type and "tuple" not in field.type:
             with pytest.raises(InputError, match=field.name):
                 config.update(kind(), {field.name: float("nan")})
@@ -119,16 +111,18 @@ def test_whole_numbers_pass_as_float_and_lists_become_tuples():
     assert config.update(TrainConfig(), {"decay": []}).decay == ()
 
 
-def test_unknown_key_names_the_nearest_and_all():
-    with pytest.raises(InputError, match="'width'") as caught:
-        config.update(ModelConfig(), {"widht": 3})
-    assert "resolution" in caught.value.hint
-
-
-@pytest.mark.parametrize("values", [[1], "width", None])
-def test_configuration_that_is_no_table_is_refused(values):
-    with pytest.raises(InputError):
-        config.model_from_dict(values)
+@pytest.mark.parametrize(
+    ("read", "nearest", "hint"),
+    [
+        (lambda: config.preset("papr"), "'paper'", "compact"),
+        (lambda: config.update(ModelConfig(), {"widht": 3}), "'width'", "resolution"),
+        (lambda: config.read_toml(config.Path("frist")), "frist", "first"),
+    ],
+)
+def test_what_is_unknown_is_answered_with_what_there_is(read, nearest, hint):
+    with pytest.raises(InputError, match=nearest) as caught:
+        read()
+    assert hint in caught.value.hint
 
 
 # recipes
@@ -153,14 +147,6 @@ def test_recipe_that_is_none_is_refused(tmp_path, text):
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(InputError, match=r"recipe\.toml"):
         config.read_toml(path)
-
-
-def test_missing_recipe_names_the_bundled_ones(tmp_path):
-    with pytest.raises(InputError) as caught:
-        config.read_toml(config.Path("frist"))
-    assert "first" in caught.value.hint
-    with pytest.raises(InputError):
-        config.read_toml(tmp_path)
 
 
 def test_merged_recipes_say_what_the_second_says():

@@ -16,14 +16,7 @@ from animask.clay import paint_clay
 from animask.cli.prepare import prepare as command
 from animask.errors import AnimaskError, InputError
 from animask.images import read_image, write_image
-from animask.preparation import (
-    PrepareConfig,
-    Record,
-    assign_partitions,
-    prepare,
-    read_records,
-    write_records,
-)
+from animask.preparation import PrepareConfig, Record, assign_partitions, prepare, read_records, write_records
 from animask.toons import Pose, render, sample_identity
 from animask.video import probe, read_frames, write_video
 

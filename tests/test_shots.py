@@ -10,14 +10,7 @@ import pytest
 
 from animask.errors import InputError, MissingError
 from animask.images import WHITE
-from animask.shots import (
-    CutFinder,
-    Part,
-    follow_head,
-    list_dissolves,
-    list_shots,
-    read_squares,
-)
+from animask.shots import CutFinder, Part, follow_head, list_dissolves, list_shots, read_squares
 from animask.toons import Pose, render, sample_identity
 from animask.video import probe, write_video
 

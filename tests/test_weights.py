@@ -198,6 +198,7 @@ HUGE = to_dict(ModelConfig(resolution=1024, blocks=8, width=1024, max_channels=8
     [
         ({}, "{", "no readable"),
         ({}, "[" * 100_000, "no readable"),
+        ({}, "[1]", "not a table"),
         ({}, "{}", "does not fit"),
         ({}, '{"width": "64"}', "width"),
         ({}, '{"resolution": NaN}', "resolution"),
