@@ -62,7 +62,7 @@ def log_of(out: Path) -> list[dict[str, float]]:
 # what a run leaves
 
 
-def test_a_run_leaves_weights_checkpoint_log_and_previews(whole, changes):
+def test_a_run_leaves_weights_checkpoint_previews_and_a_log_of_all_figures(whole, changes):
     assert [path.name for path in sorted((whole / "previews").iterdir())] == ["0000004.png", "0000006.png"]
     assert read_image(whole / "previews/0000006.png").shape[1] == 8 * TINY.resolution
     model = load_model(whole / "weights.safetensors")
@@ -72,9 +72,6 @@ def test_a_run_leaves_weights_checkpoint_log_and_previews(whole, changes):
     assert about["masks"] == changes.get("masks", "found")
     _, state = state_of(whole / CHECKPOINT)
     assert torch.allclose(model.h.head.weight, state["ema.h.head.weight"], atol=1e-3), "the average is what is saved"
-
-
-def test_the_log_has_every_figure_and_the_words_say_it_in_lines(whole, changes):
     log = log_of(whole)
     assert [line["step"] for line in log if "loss" in line] == list(range(1, STEPS + 1))
     figures = {"loss", "l1_c", "l1_f", "l1_copy", "mask_mean", "mask_motion", "lr", "samples_per_second"}

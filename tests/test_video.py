@@ -15,7 +15,7 @@ from imageio_ffmpeg import get_ffmpeg_exe
 from PIL import Image
 
 from animask.errors import AnimaskError, InputError
-from animask.images import crop_resize, write_image
+from animask.images import crop_resize, read_image, write_image
 from animask.probing import Colours
 from animask.video import frame_range, probe, read_frames, to_bt709, write_video
 
@@ -271,14 +271,16 @@ def test_conversions_of_colours_by_hand():
 
 @pytest.mark.parametrize("suffix", [".gif", ".webp", ".png", ".avif"])
 def test_animated_pictures_give_all_frames_and_their_delays(tmp_path, suffix):
+    """Browsers show what lasts 10 ms or less for 100 ms, but for AVIF."""
     views = [Image.fromarray(frame) for frame in counting_frames(6)]
     options = {"quality": 100} if suffix == ".avif" else {"lossless": True} if suffix == ".webp" else {}
-    delays = [100, 100, 200, 100, 100, 100]
+    delays = [100, 100, 200, 100, 100, 100 if suffix == ".avif" else 10]
     path = tmp_path / f"x{suffix}"
     views[0].save(path, save_all=True, append_images=views[1:], duration=delays, **options)
     info = probe(path)
     assert (info.fps, info.frames, info.duration) == (10, 7, pytest.approx(0.7))
     assert numbers(read_frames(path)) == [0, 1, 2, 2, 3, 4, 5]
+    assert numbers([read_image(path)]) == [0]
 
 
 @pytest.mark.parametrize(("written", "read"), [(30, 30), (60, 50)])
