@@ -1,5 +1,6 @@
 """Small synthetic inputs that many tests share; nothing here needs a network, a GPU or bundled weights."""
 
+import os
 import resource
 import shutil
 import signal
@@ -13,7 +14,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from training_cases import make_data
 
+from animask import progress, trainer
 from animask.config import MODEL_PRESETS
 from animask.images import write_image
 from animask.model import Animator
@@ -22,6 +25,8 @@ from animask.video import write_video
 from animask.weights import save_model
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a run in the background ignores it, and so would children
+for variable in ("ANIMASK_DATA", "ANIMASK_DEVICE", "ANIMASK_WEIGHTS"):
+    os.environ.pop(variable, None)
 torch.set_num_threads(1)
 cv2.setNumThreads(1)
 
@@ -83,6 +88,23 @@ def folder(picture: Path, driver: Path, tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "bad.png").write_bytes(picture.read_bytes()[:100])
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small clips that runs are trained on, with clay."""
+    return make_data(tmp_path_factory.mktemp("data"), with_clay=True)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A cache of these tests' own, with previews of small runs that take no longer than their steps."""
+    folder = str(tmp_path_factory.getbasetemp() / "cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ANIMASK_CACHE", folder)
+        for module, name, value in ((progress, "CASES", 5), (progress, "SHOWN", 2), (trainer, "SETTLING", 2)):
+            patch.setattr(module, name, value)
+        yield folder
 
 
 @contextmanager

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_cases import finish, heard, make_data, start, wait_for
+from training_cases import finish, heard, start, wait_for
 
-from animask import progress, training
+from animask import training
 from animask.cli import main
 from animask.cli.train import changes
 from animask.config import TrainConfig
@@ -21,18 +21,7 @@ FAST = ["--preset", "tiny", "--perceptual", "lpips", "--batch", "2", "--workers"
 FAST += ["--device", "cpu", "--ranks", "1"]
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_data(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(autouse=True)
-def surroundings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "CASES", 5)
-    monkeypatch.setattr("animask.trainer.SETTLING", 2)
-    monkeypatch.setenv("ANIMASK_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-    monkeypatch.delenv("ANIMASK_DATA", raising=False)
-    monkeypatch.delenv("ANIMASK_DEVICE", raising=False)
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:

@@ -138,12 +138,7 @@ def test_shots_become_clips_and_what_was_dropped_has_its_reason(dataset):
     assert halves(read_records(out)).items() >= {"alice": "test", "bob": "train", "carol": "test"}.items()
     assert (summary.clips, summary.seconds, summary.train_identities, summary.test_identities) == (5, 62 / 25, 1, 2)
     reasons = {row["origin"].split(".")[0]: row["reason"].split(":")[0] for row in table(out) if row["reason"]}
-    assert reasons == {
-        "broken.mp4": "unreadable",
-        "photo.mp4": "still",
-        "short.mp4": "too short",
-        "small.mp4": "too small",
-    }
+    assert reasons == {"broken": "unreadable", "photo": "still", "short": "too short", "small": "too small"}
     assert summary.dropped == dict.fromkeys(reasons.values(), 1) and summary.left_out == {"no video or picture": 1}
 
 

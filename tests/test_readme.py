@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from animask import pairs, progress
+from animask import pairs
 from animask.cli import app, main
 from animask.datasets import toon_pool
 from animask.video import probe
@@ -46,7 +46,7 @@ SHORTER_CODE = {
 
 
 @pytest.fixture
-def folder(tmp_path: Path, picture: Path, driver: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path, picture, driver, tiny_weights, cache, monkeypatch):
     """A folder with the files that the README and the examples name, small."""
     for name in ("face.png", "a.jpg", "b.jpg"):
         shutil.copy(picture, tmp_path / name)
@@ -58,10 +58,7 @@ def folder(tmp_path: Path, picture: Path, driver: Path, tiny_weights: Path, monk
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ANIMASK_WEIGHTS", str(tiny_weights))
     monkeypatch.setenv("ANIMASK_DEVICE", "cpu")
-    monkeypatch.setenv("ANIMASK_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(pairs, "toon_pool", lambda first, count, *rest: toon_pool(first, min(count, 4), *rest))
-    monkeypatch.setattr(progress, "CASES", 5)
-    monkeypatch.setattr("animask.trainer.SETTLING", 2)
     return tmp_path
 
 

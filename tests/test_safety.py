@@ -34,14 +34,13 @@ def run(arguments: list[str], capfd: pytest.CaptureFixture[str]) -> tuple[int, s
 
 @pytest.fixture
 def place(tmp_path, picture, driver, tiny_weights, monkeypatch):
-    """A folder with a good file for each role, and the empty folder `out`; the caches are elsewhere."""
+    """A folder with a good file for each role, and the empty folder `out`."""
     place = tmp_path / "place"
     (place / "out").mkdir(parents=True)
     for role, good in (("source.png", picture), ("driver.mp4", driver), ("weights.safetensors", tiny_weights)):
         shutil.copy(good, place / role)
     (place / "recipe.toml").write_text('preset = "tiny"\ndataset = "toons"\n')
     (place / "pairs.csv").write_text("source,driver\nsource.png,driver.mp4\n")
-    monkeypatch.setenv("ANIMASK_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(place)
     return place
 

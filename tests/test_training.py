@@ -23,20 +23,7 @@ from animask.weights import load_model, read_metadata
 STEPS = 6
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_data(tmp_path_factory.mktemp("data"), with_clay=True)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = str(tmp_path_factory.getbasetemp() / "cache")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ANIMASK_CACHE", folder)
-        patch.setattr(progress, "CASES", 5)
-        patch.setattr(progress, "SHOWN", 2)
-        patch.setattr("animask.trainer.SETTLING", 2)
-        yield folder
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 @pytest.fixture(scope="module", params=["found", "taught"])
@@ -47,7 +34,7 @@ def changes(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def whole(data: Path, changes: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(data, cache, changes, tmp_path_factory):
     """A run that was never stopped."""
     out = tmp_path_factory.mktemp("whole") / "run"
     words = run_tiny(out, data, preview_every=4, **changes)
@@ -131,7 +118,7 @@ def die_after(step: int, out: Path, data: Path, changes: dict[str, Any]) -> None
 def test_steps_a_kill_and_a_resumption_equal_a_run_without_them(whole, data, changes, cache, tmp_path):
     out = tmp_path / "run"
     changes = {**changes, "save_every": 2, "preview_every": 4}
-    process = start(die_after, 5, out, data, changes, output=tmp_path / "out", ANIMASK_CACHE=cache)
+    process = start(die_after, 5, out, data, changes, output=tmp_path / "out")
     assert list(finish(process)) == [-signal.SIGKILL]
     assert read_metadata(out / CHECKPOINT)["step"] == "4"
     with pytest.raises(InputError, match="holds a run already") as caught:
