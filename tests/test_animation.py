@@ -47,9 +47,6 @@ def test_file_to_file(settings, picture, driver, tmp_path):
     assert seen == [(number + 1, FRAMES) for number in range(FRAMES)]
     assert (report.threshold, report.scale, report.precision) == ("median", 0.75, "fp32")
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
-
-
-def test_inputs_are_never_overwritten(settings, picture, driver):
     before = driver.read_bytes()
     with pytest.raises(InputError):
         animate_file(picture, driver, driver, replace(settings, overwrite=True))
