@@ -5,7 +5,7 @@ import resource
 import shutil
 import signal
 import wave
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -17,6 +17,7 @@ import torch
 from training_cases import make_data
 
 from animask import progress, trainer
+from animask.cli import main
 from animask.config import MODEL_PRESETS
 from animask.images import write_image
 from animask.model import Animator
@@ -105,6 +106,22 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         for module, name, value in ((progress, "CASES", 5), (progress, "SHOWN", 2), (trainer, "SETTLING", 2)):
             patch.setattr(module, name, value)
         yield folder
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """A function of a line, and of arguments after it, to exit code, stdout and stderr, that of C libraries too."""
+
+    def call(line: str, *arguments: object) -> tuple[int, str, str]:
+        capfd.readouterr()
+        handler = signal.getsignal(signal.SIGTERM)
+        with pytest.raises(SystemExit) as caught:
+            main([*line.split(), *map(str, arguments)])
+        signal.signal(signal.SIGTERM, handler)
+        said = capfd.readouterr()
+        return int(caught.value.code or 0), said.out, said.err
+
+    return call
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import typer
 from conftest import full_disk
 from hypothesis import given
 from hypothesis import strategies as st
+from test_shots import mix
 from typer.testing import CliRunner
 
 from animask.clay import paint_clay
@@ -231,11 +232,8 @@ def test_the_square_follows_the_face_and_clay_lies_beside_the_clip(tmp_path):
 
 
 def test_two_people_in_a_dissolve_are_two_clips(tmp_path):
-    first, second = talk(1, 24), talk(2, 24)
-    middle = [
-        (a * (1 - n / 9) + b * n / 9).astype(np.uint8) for n, a, b in zip(range(1, 9), first[16:], second, strict=False)
-    ]
-    summary = prepare([write(tmp_path / "a.mp4", first[:16] + middle + second[8:])], tmp_path / "data", FACES)
+    frames = mix(talk(1, 24), talk(2, 24), 8)
+    summary = prepare([write(tmp_path / "a.mp4", frames)], tmp_path / "data", FACES)
     assert (summary.clips, summary.dropped) == (2, {"dissolve": 1})
 
 

@@ -4,32 +4,19 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from conftest import full_disk
 from imageio_ffmpeg import get_ffmpeg_exe
+from training_cases import finish, heard, start
 
 from animask.cli import main
 
 ROOT = Path(__file__).parent.parent
 FAST = ["-q", "--device", "cpu", "--precision", "fp32", "--source-crop", "centre", "--driver-crop", "centre"]
-PATIENCE = 60  # seconds until a command counts as hanging
-
-
-def run(arguments: list[str], capfd: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
-    """A command in this process: its exit code, stdout and stderr, that of C libraries too."""
-    capfd.readouterr()
-    handler = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(SystemExit) as caught:
-        main(arguments)
-    signal.signal(signal.SIGTERM, handler)
-    said = capfd.readouterr()
-    return int(caught.value.code or 0), said.out, said.err
 
 
 @pytest.fixture
@@ -72,10 +59,10 @@ def damage(path: Path, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["empty", "noise", "cut", "folder", "missing"])
 @pytest.mark.parametrize("role", ROLES)
-def test_bad_inputs_end_with_a_sentence(role, kind, place, capfd):
+def test_bad_inputs_end_with_a_sentence(role, kind, place, run):
     damage(place / ROLES[role], kind)
     before = sorted(place.rglob("*"))
-    code, out, err = run(command(role, Path(ROLES[role]), place / "out"), capfd)
+    code, out, err = run(*command(role, Path(ROLES[role]), place / "out"))
     assert code == (3 if (role, kind) == ("weights", "missing") else 2), err
     assert out == "" and err.count("\n") == 1 and err.startswith("animask: "), err
     assert ROLES[role] in err or (role, kind) == ("recipe", "empty")  # which names no data set
@@ -84,26 +71,26 @@ def test_bad_inputs_end_with_a_sentence(role, kind, place, capfd):
 
 
 @pytest.mark.parametrize("name", ["-o", "one\ntwo", "\x1b[31mred\u202egpj", "顔😀 'q\" |", "%03d", "http:x", "é" * 120])
-def test_any_name_will_do(name, place, capfd):
+def test_any_name_will_do(name, place, run):
     source = (place / "source.png").rename(place / f"{name}.png")
     driver = (place / "driver.mp4").rename(place / f"{name}.mp4")
     weights = (place / "weights.safetensors").rename(place / f"{name}.safetensors")
     out = place / "out" / f"{name}.mp4"
     flags = [*FAST, f"--weights={weights}", "--end", "0.1", "-o", str(out)]
-    code, _, err = run(["animate", *flags, "--", source.name, driver.name], capfd)
+    code, _, err = run("animate", *flags, "--", source.name, driver.name)
     assert (code, list((place / "out").iterdir())) == (0, [out]), err
-    code, _, err = run(["animate", *flags, "--", f"{name}.none", driver.name], capfd)
+    code, _, err = run("animate", *flags, "--", f"{name}.none", driver.name)
     assert code == 2 and err[:-1].isprintable() and err.count("\n") == 1
 
 
-def test_inputs_stay_and_no_program_is_needed(place, capfd, monkeypatch):
+def test_inputs_stay_and_no_program_is_needed(place, run, monkeypatch):
     """Nothing is written beside the inputs or over what is there, and no ffmpeg needs to be installed."""
     monkeypatch.setenv("PATH", str(place))
     arguments = command("source", Path("source.png"), place / "out")
     before = {path: path.read_bytes() for path in place.iterdir() if path.is_file()}
-    assert run(arguments, capfd)[0] == 0
+    assert run(*arguments)[0] == 0
     made = (place / "out" / "result.mp4").read_bytes()
-    code, _, err = run(arguments, capfd)
+    code, _, err = run(*arguments)
     assert code == 2 and "exists" in err and (place / "out" / "result.mp4").read_bytes() == made
     assert {path: path.read_bytes() for path in place.iterdir() if path.is_file()} == before
 
@@ -118,36 +105,22 @@ def test_few_dependencies_are_needed():
 # interrupted, and on a full disk
 
 
-def interrupt(arguments: list[str], ready: Callable[[], bool], number: int) -> tuple[int, str, str]:
-    """Run a command as a shell does, and send a signal as soon as `ready`."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "animask", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-    )
-    with process:
-        deadline = time.monotonic() + PATIENCE
-        while process.poll() is None and not ready() and time.monotonic() < deadline:
-            time.sleep(0.01)
-        was_running = process.poll() is None
-        process.send_signal(number)
-        out, err = process.communicate(timeout=PATIENCE)
-    assert was_running, f"it ended before: {out}{err}"
-    return process.returncode, out, err
+OVERWRITE = ["animate", *FAST, "--weights=weights.safetensors", "--overwrite", "source.png", "driver.mp4", "-o"]
 
 
 @pytest.mark.parametrize(("name", "number", "code"), [("old.mp4", signal.SIGINT, 130), ("frames", signal.SIGTERM, 143)])
-def test_animate_interrupted_leaves_what_was_there(name, number, code, place):
+def test_animate_interrupted_leaves_what_was_there(name, number, code, place, tmp_path):
     source = ["-f", "lavfi", "-i", "testsrc2=s=320x240:r=30:d=30", "-pix_fmt", "yuv420p", "-preset", "ultrafast"]
     subprocess.run([get_ffmpeg_exe(), "-loglevel", "error", "-y", *source, "driver.mp4"], check=True)
-    out = place / "out"
+    out, said = place / "out", tmp_path / "said"
     (out / "old.mp4").write_bytes(b"mine")
-    arguments = ["animate", *FAST, "--weights=weights.safetensors", "--overwrite", "-o", str(out / name)]
-    arguments += ["source.png", "driver.mp4"]
-    ended, said, err = interrupt(arguments, lambda: any(item.name[0] == "." for item in out.iterdir()), number)
-    assert (ended, said) == (code, "") and "Traceback" not in err, err
+    process = start(main, [*OVERWRITE, str(out / name)], output=said)
+    while not any(item.name[0] == "." for item in out.iterdir()):
+        assert process.is_alive(), heard(said)
+        time.sleep(0.01)
+    os.kill(process.pid or 0, number)
+    assert list(finish(process)) == [code]
+    assert heard(said, "stdout") == "" and "Traceback" not in heard(said)
     assert [item.name for item in out.iterdir() if item.name[0] != "."] == ["old.mp4"]
     assert (out / "old.mp4").read_bytes() == b"mine"
     if name == "old.mp4":  # a folder of frames may stay, for the next run to go on
@@ -155,13 +128,11 @@ def test_animate_interrupted_leaves_what_was_there(name, number, code, place):
 
 
 @pytest.mark.parametrize("name", ["old.mp4", "new.webm", "new.gif", "frames"])
-def test_a_full_disk_leaves_what_was_there(name, place, capfd):
+def test_a_full_disk_leaves_what_was_there(name, place, run):
     out = place / "out"
     (out / "old.mp4").write_bytes(b"mine")
-    arguments = ["animate", *FAST, "--weights=weights.safetensors", "--overwrite", "-o", str(out / name)]
-    arguments += ["source.png", "driver.mp4"]
     with full_disk():
-        code, said, err = run(arguments, capfd)
+        code, said, err = run(*OVERWRITE, out / name)
     assert (code, said) == (1, "") and "Traceback" not in err, err
     assert [item.name for item in out.iterdir() if item.is_file()] == ["old.mp4"]
     assert (out / "old.mp4").read_bytes() == b"mine"

@@ -51,25 +51,17 @@ def test_looking_at_weights_imports_neither_torch_nor_the_hub(tiny_weights):
 # bundled weights
 
 
-@pytest.fixture
-def bundled(tmp_path, tiny_weights, monkeypatch):
-    """The default weights in a folder of their own, with their hash."""
-    folder = tmp_path / "bundled"
-    folder.mkdir()
-    path = folder / f"{weights.DEFAULT}.safetensors"
+def test_a_bundled_name_is_the_default_and_a_changed_or_missing_file_is_named(tmp_path, tiny_weights, monkeypatch):
+    path = tmp_path / f"{weights.DEFAULT}.safetensors"
     path.write_bytes(tiny_weights.read_bytes())
-    (folder / weights.SUMS).write_text(f"{digest(path)}  {path.name}\n")
-    monkeypatch.setattr(weights, "bundled_folder", lambda: folder)
-    return path
-
-
-def test_a_bundled_name_is_the_default_and_a_changed_or_missing_file_is_named(bundled):
-    assert find_weights().path == find_weights(weights.DEFAULT).path == bundled
-    bundled.write_bytes(flipped(bundled.read_bytes()))
+    (tmp_path / weights.SUMS).write_text(f"{digest(path)}  {path.name}\n")
+    monkeypatch.setattr(weights, "bundled_folder", lambda: tmp_path)
+    assert find_weights().path == find_weights(weights.DEFAULT).path == path
+    path.write_bytes(flipped(path.read_bytes()))
     with pytest.raises(InputError, match="damaged"):
         load_model()
-    bundled.unlink()
-    with pytest.raises(MissingError, match=str(bundled)):
+    path.unlink()
+    with pytest.raises(MissingError, match=str(path)):
         load_model()
 
 
