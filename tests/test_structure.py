@@ -167,7 +167,5 @@ def test_draws_name_their_generator():
 def test_the_readme_names_every_module():
     table = (ROOT / "README.md").read_text(encoding="utf-8").split("## The code")[1].split("\n## ")[0]
     named = set(re.findall(r"`([a-z_]+)/?`", table)) - {"uint8"}
-    assert named == {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" and path.stem[0] != "_"} | {
-        "cli",
-        "toons",
-    }
+    modules = {path.stem for path in PACKAGE.glob("*.py") if path.stem[0] != "_"}
+    assert named == modules | {"cli", "toons"}
