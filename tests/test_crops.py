@@ -24,15 +24,6 @@ from animask.toons import Pose, render, sample_identity
 SIDE = 64
 
 
-@pytest.fixture(scope="module")
-def crowd():
-    """Two heads in a picture of 560×300: a large one on the right, a small one on the left."""
-    picture = np.full((300, 560, 3), 150, np.uint8)
-    picture[60:300, 310:550] = render(sample_identity(32), Pose(smile=0.4), 240)
-    picture[20:170, 20:170] = render(sample_identity(58), Pose(), 150)
-    return picture
-
-
 # by name
 
 
@@ -54,7 +45,10 @@ def test_other_words_and_squares_beside_the_picture_are_refused(text):
 # by face
 
 
-def test_the_largest_face_is_taken_with_its_head_or_the_one_of_a_number(crowd):
+def test_the_largest_face_is_taken_with_its_head_or_the_one_of_a_number():
+    crowd = np.full((300, 560, 3), 150, np.uint8)
+    crowd[60:300, 310:550] = render(sample_identity(32), Pose(smile=0.4), 240)
+    crowd[20:170, 20:170] = render(sample_identity(58), Pose(), 150)
     crop = crop_face(crowd, None, SIDE, "crowd.png")
     x, y, size = crop.square
     assert len(crop.faces) == 2

@@ -206,7 +206,7 @@ def test_a_resumed_trainer_goes_on_bit_for_bit(trained, tmp_path):
     assert_same(tmp_path / "a" / CHECKPOINT, tmp_path / "b" / CHECKPOINT)
 
 
-def test_what_is_no_whole_checkpoint_is_refused_by_name(trained, tmp_path):
+def test_what_is_no_whole_checkpoint_of_this_model_is_refused_by_name(trained, tmp_path):
     save_checkpoint(trained, tmp_path)
     whole = (tmp_path / CHECKPOINT).read_bytes()
     for damaged in (whole[:-1], b"", whole.replace(b'"samples":', b'"sampled":')):
@@ -215,9 +215,6 @@ def test_what_is_no_whole_checkpoint_is_refused_by_name(trained, tmp_path):
             load_checkpoint(make_trainer(), tmp_path)
     with pytest.raises(InputError, match=CHECKPOINT):
         load_checkpoint(make_trainer(), tmp_path / "empty")
-
-
-def test_a_checkpoint_of_another_model_names_the_settings(trained, tmp_path):
     save_checkpoint(trained, tmp_path)
     other = make_trainer()
     other.model.config = configuration.update(TINY, {"temperature": 0.5, "threshold": 0.25})
