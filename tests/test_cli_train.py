@@ -34,10 +34,6 @@ def test_stdout_carries_the_path_alone_and_stderr_the_lines(data, tmp_path, run)
     lines = said.splitlines()
     assert sum(line.startswith("step 2 (100%)") for line in lines) == 1
     assert lines[-1].startswith("finished at step 2, ")
-    code, told, said = run("train", "--dataset", "vox", "--data", data, "--out", out, "--steps", 2, *FAST)
-    assert (code, told) == (2, "")
-    assert said.startswith(f"animask: {out} holds a run already")
-    assert "--resume" in said
 
 
 def test_quiet_says_nothing_and_json_is_one_object(data, tmp_path, run):
@@ -159,5 +155,3 @@ def test_fine_tuning_takes_sizes_and_weights_from_the_weights(data, tiny_weights
     assert torch.allclose(before, after, atol=1e-6)
     code, _, said = run("train", *common, "--out", tmp_path / "other", "--preset", "compact")
     assert (code, "'compact'" in said) == (2, True)
-    code, _, said = run("train", "--dataset", data, "--init", "absent", "--out", tmp_path / "other")
-    assert (code, "'absent'" in said) == (3, True)

@@ -1,12 +1,11 @@
 """Configurations: presets, what is refused, recipes, and how a run's settings come together."""
 
-import json
 from dataclasses import fields, replace
 
 import pytest
 
 from animask import config
-from animask.config import MODEL_PRESETS, ModelConfig, TrainConfig, merge, resolve
+from animask.config import ModelConfig, TrainConfig, merge, resolve
 from animask.errors import InputError
 
 # presets
@@ -33,15 +32,6 @@ def test_released_preset_differs_where_the_released_code_does():
         cuts=(15 / 64, 45 / 64),
     )
     assert train == TrainConfig(beta2=0.999, jitter="all", flips="time-or-mirror")
-
-
-@pytest.mark.parametrize("name", MODEL_PRESETS)
-def test_presets_carry_their_names_and_survive_the_way_through_json(name):
-    model, train = config.preset(name)
-    assert model.preset == name
-    assert (train.masks == "taught") == (name == "compact")
-    assert config.model_from_dict(json.loads(json.dumps(config.to_dict(model)))) == model
-    assert config.update(TrainConfig(batch=3), json.loads(json.dumps(config.to_dict(train)))) == train
 
 
 # values

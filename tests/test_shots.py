@@ -117,12 +117,9 @@ def test_each_shot_has_its_own_square_and_the_cut_is_named(cut: Part) -> None:
         x, y, size = shot.crop.square
         inside = whole[number][max(0, y) : y + size, max(0, x) : x + size]
         assert np.abs(frames[number].mean((0, 1)) - inside.mean((0, 1))).max() < 12
-
-
-def test_a_part_counts_from_the_beginning_of_the_clip(cut: Part) -> None:
     shots, remarks = follow_head(cut._replace(first=6), 1, 64)
     assert [(shot.first, shot.stop) for shot in shots] == [(0, 6), (6, 18)]
-    assert "1.00 s" in remarks[0]
+    assert "1.00 s" in remarks[0], "counted from the beginning of the clip"
 
 
 def test_a_fade_in_is_a_cut_and_its_dark_frames_are_named(tmp_path: Path) -> None:
