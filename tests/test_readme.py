@@ -28,7 +28,7 @@ HELP = {
     name: re.findall(r"^animask .*", command.help or "", re.MULTILINE)
     for name, command in typer.main.get_command(app).commands.items()  # type: ignore[attr-defined]
 }
-ELSEWHERE = ("animask export", "animask info hf:")  # need what test_exporting and test_weights have
+ELSEWHERE = ("animask export", "animask info owner/name")  # need what test_exporting and test_weights have
 EXAMPLES = [line for lines in HELP.values() for line in lines if not line.startswith(ELSEWHERE) and line not in ANIMASK]
 # Training as written takes minutes to days: the same command, cut short.
 SHORT = ["--steps", "2", "--preset", "tiny", "--resolution", "64", "--batch", "2", "--workers", "0"]
