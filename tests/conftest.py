@@ -1,7 +1,12 @@
 """Small synthetic inputs that many tests share; nothing here needs a network, a GPU or bundled weights."""
 
+import os
+import resource
+import shutil
 import signal
 import wave
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,7 +14,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from training_cases import make_data
 
+from animask import progress, trainer
+from animask.cli import main
 from animask.config import MODEL_PRESETS
 from animask.images import write_image
 from animask.model import Animator
@@ -18,6 +26,8 @@ from animask.video import write_video
 from animask.weights import save_model
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a run in the background ignores it, and so would children
+for variable in ("ANIMASK_DATA", "ANIMASK_DEVICE", "ANIMASK_WEIGHTS"):
+    os.environ.pop(variable, None)
 torch.set_num_threads(1)
 cv2.setNumThreads(1)
 
@@ -69,3 +79,57 @@ def driver(sound: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     identity = sample_identity(2)
     write_video(path, (render(identity, pose_at(2, number / 10), 112)[16:96] for number in range(FRAMES)), FPS, sound)
     return path
+
+
+@pytest.fixture
+def folder(picture: Path, driver: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A current folder with the pictures a.png and b.png, a damaged one and the driver d.mp4."""
+    for name, original in (("a.png", picture), ("b.png", picture), ("d.mp4", driver)):
+        shutil.copy(original, tmp_path / name)
+    (tmp_path / "bad.png").write_bytes(picture.read_bytes()[:100])
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small clips that runs are trained on, with clay."""
+    return make_data(tmp_path_factory.mktemp("data"), with_clay=True)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A cache of these tests' own, with previews of small runs that take no longer than their steps."""
+    folder = str(tmp_path_factory.getbasetemp() / "cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ANIMASK_CACHE", folder)
+        for module, name, value in ((progress, "CASES", 5), (progress, "SHOWN", 2), (trainer, "SETTLING", 2)):
+            patch.setattr(module, name, value)
+        yield folder
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """A function of a line, and of arguments after it, to exit code, stdout and stderr, that of C libraries too."""
+
+    def call(line: str, *arguments: object) -> tuple[int, str, str]:
+        capfd.readouterr()
+        handler = signal.getsignal(signal.SIGTERM)
+        with pytest.raises(SystemExit) as caught:
+            main([*line.split(), *map(str, arguments)])
+        signal.signal(signal.SIGTERM, handler)
+        said = capfd.readouterr()
+        return int(caught.value.code or 0), said.out, said.err
+
+    return call
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """No file can have more than 300 bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -3,17 +3,13 @@
 import json
 
 import pytest
-import torch
-import typer
-from typer.testing import CliRunner
+from test_networks import gflop_per_frame
 
 from animask import benchmark
 from animask.animation import Settings
 from animask.benchmark import measure_speed, take_turns
-from animask.cli.bench import bench
 from animask.config import MODEL_PRESETS
 from animask.errors import InputError
-from animask.model import Animator
 
 
 def test_turns_are_taken_and_the_first_one_does_not_count(monkeypatch):
@@ -34,31 +30,13 @@ def test_an_unknown_preset_is_refused():
 
 
 @pytest.mark.parametrize("preset", ["", "tiny"])
-def test_the_command_prints_json_only(preset, tiny_weights):
-    app = typer.Typer()
-    app.command()(bench)
-    flags = ["--weights", str(tiny_weights), "--preset", preset, "--device", "cpu", "--precision", "fp32"]
-    result = CliRunner().invoke(app, [*flags, "--batch", "2", "--seconds", "0.1", "--json"])
-    assert result.exit_code == 0, result.output
-    report = json.loads(result.stdout)
+def test_the_command_prints_json_only(preset, tiny_weights, run):
+    flags = ["--weights", tiny_weights, "--preset", preset, "--device", "cpu", "--precision", "fp32"]
+    code, out, err = run("bench --batch 2 --seconds 0.1 --json", *flags)
+    assert code == 0, err
+    report = json.loads(out)
     assert report["weights"] == ("random" if preset else str(tiny_weights))
     assert (report["preset"], report["resolution"], report["precision"], report["batch"]) == ("tiny", 64, "fp32", 2)
     assert report["networks"] / report["reference"] == pytest.approx(report["ratio"])
-    assert report["pipeline"] > 0 and "whole animate" in result.stderr
-    assert report["gflop"] == pytest.approx(count_by_hand())
-
-
-def count_by_hand():
-    """GFLOP of a driver frame: of every convolution, outputs × k² × inputs, twice."""
-    model, work = Animator(MODEL_PRESETS["tiny"]).eval(), []
-
-    def count(layer, inputs, output):
-        work.append(2 * output.numel() * layer.in_channels * layer.kernel_size[0] ** 2)
-
-    s = torch.zeros(1, 3, 64, 64)
-    m_s = model.m(s)
-    for layer in model.modules():
-        if isinstance(layer, torch.nn.Conv2d):
-            layer.register_forward_hook(count)
-    model.drive(s, m_s, s)
-    return sum(work) / 1e9
+    assert report["pipeline"] > 0 and "whole animate" in err
+    assert report["gflop"] == pytest.approx(gflop_per_frame(MODEL_PRESETS["tiny"]))

@@ -1,7 +1,5 @@
 """Clay of faces: painted of toons, whose pose is known; and its files."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -24,7 +22,7 @@ def around(name: str, reach: int) -> tuple[slice, slice]:
     return slice(y - reach, y + reach + 1), slice(x - reach, x + reach + 1)
 
 
-def test_parts_have_their_greys_where_they_are_on_the_face() -> None:
+def test_parts_have_their_greys_where_they_are_on_the_face():
     painted = clay(Pose())
     assert painted.shape == (SIDE, SIDE) and painted.dtype == np.uint8
     assert painted[:10, :10].max() < 10  # the background
@@ -34,19 +32,19 @@ def test_parts_have_their_greys_where_they_are_on_the_face() -> None:
     assert all(painted[around(name, 3)].min() < PUPIL + 40 for name in ("left_pupil", "right_pupil"))
 
 
-def test_clay_shows_nothing_of_colours() -> None:
+def test_clay_shows_nothing_of_colours():
     tinted = render(sample_identity(PERSON), Pose(), 256) * np.array([1.0, 0.85, 0.7])
     assert np.abs(clay(Pose()).astype(int) - paint_clay(tinted.astype(np.uint8), SIDE)).mean() < 3
 
 
-def test_an_open_mouth_is_dark_inside_and_shut_eyes_have_no_pupils() -> None:
+def test_an_open_mouth_is_dark_inside_and_shut_eyes_have_no_pupils():
     at_rest, opened, blinking = (clay(pose) < 80 for pose in (Pose(), Pose(mouth_open=1.0), Pose(blink_l=1, blink_r=1)))
     mouth, eye = around("lip_bottom", 8), around("left_pupil", 5)
     assert opened[mouth].sum() > at_rest[mouth].sum() + 20
     assert blinking[eye].sum() < at_rest[eye].sum() / 2
 
 
-def test_the_gaze_moves_the_iris() -> None:
+def test_the_gaze_moves_the_iris():
     def dark(pose: Pose) -> float:
         """Column of the pupils' centre of mass."""
         columns = [np.maximum(0, 100.0 - clay(pose)[around(name, 5)]) for name in ("left_pupil", "right_pupil")]
@@ -55,11 +53,11 @@ def test_the_gaze_moves_the_iris() -> None:
     assert dark(Pose(gaze_x=0.9)) > dark(Pose(gaze_x=-0.9)) + 0.5
 
 
-def test_a_picture_without_a_face_has_black_clay() -> None:
+def test_a_picture_without_a_face_has_black_clay():
     assert not paint_clay(np.full((90, 90, 3), 120, np.uint8)).any()
 
 
-def test_triangles_cover_the_face_once() -> None:
+def test_triangles_cover_the_face_once():
     """Euler: points - edges + triangles = 1, and no edge belongs to three triangles."""
     triangles = list_triangles()
     assert set(triangles.ravel()) == set(range(POINTS))
@@ -72,7 +70,7 @@ def test_triangles_cover_the_face_once() -> None:
 
 
 @pytest.mark.parametrize("name", ["id1#x.1.mp4", "id1#x.1"])
-def test_clay_lies_beside_its_clip_or_folder_of_frames(name: str, tmp_path: Path) -> None:
+def test_clay_lies_beside_its_clip_or_folder_of_frames(name, tmp_path):
     if name == "id1#x.1":
         (tmp_path / name).mkdir()
     frames = [np.full((64, 64), level, np.uint8) for level in (0, 9)]
@@ -84,7 +82,7 @@ def test_clay_lies_beside_its_clip_or_folder_of_frames(name: str, tmp_path: Path
     assert np.array_equal(read_clay(tmp_path / "id1#x.1.clay.npz"), frames)
 
 
-def test_what_is_no_clay_is_refused(tmp_path: Path) -> None:
+def test_what_is_no_clay_is_refused(tmp_path):
     path = clay_path(tmp_path / "x.mp4")
     for content in (b"", b"no clay"):
         path.write_bytes(content)

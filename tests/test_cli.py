@@ -1,58 +1,37 @@
 """The command line: manners, exit codes, `animate`."""
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from conftest import FRAMES
-from typer.testing import CliRunner
 
 from animask.cli import main, spread_lists
 from animask.video import probe
 
-runner = CliRunner()
-
-
-def run(line: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
-    """Exit code, stdout and stderr of a command in this process."""
-    with pytest.raises(SystemExit) as caught:
-        main(line.split())
-    captured = capsys.readouterr()
-    return int(caught.value.code or 0), captured.out, captured.err
-
 
 @pytest.fixture(autouse=True)
-def folder(tiny_weights: Path, picture: Path, driver: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A current folder with two pictures, a damaged one and a driver."""
+def surroundings(folder, tiny_weights, monkeypatch):
     monkeypatch.setenv("ANIMASK_WEIGHTS", str(tiny_weights))
     monkeypatch.setenv("ANIMASK_DEVICE", "cpu")
-    for name in ("a.png", "b.png"):
-        shutil.copy(picture, tmp_path / name)
-    (tmp_path / "bad.png").write_bytes(picture.read_bytes()[:100])
-    shutil.copy(driver, tmp_path / "d.mp4")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 ONE = "animate a.png d.mp4 -o out.mp4"
 
 
-def test_stdout_carries_the_path_alone(capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, err = run(ONE, capsys)
+def test_stdout_carries_the_path_alone(run):
+    code, out, err = run(ONE)
     assert (code, out) == (0, "out.mp4\n")
     assert f"{FRAMES} frames" in err and "frames/s, cpu" in err
     assert probe(Path("out.mp4")).frames == FRAMES
-    assert run(f"{ONE} -q --overwrite", capsys) == (0, "out.mp4\n", "")
+    assert run(f"{ONE} -q --overwrite") == (0, "out.mp4\n", "")
 
 
-def test_flags_reach_the_settings_and_json_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
+def test_flags_reach_the_settings_and_json_is_one_object(run):
     flags = "--fps 30000/1001 --start 0.1 --end 0.3 --background #10ff00 --quality 30 --layout strip --no-audio"
-    code, out, _ = run(
-        f"{ONE} {flags} --threshold 0.2 --scale 1 --source-crop 10,10,60 --json --precision fp32", capsys
-    )
+    code, out, _ = run(f"{ONE} {flags} --threshold 0.2 --scale 1 --source-crop 10,10,60 --json --precision fp32")
     report = json.loads(out)
     assert (code, report["fps"], report["frames"], report["audio"]) == (0, "30000/1001", 6, False)
     assert (report["threshold"], report["scale"], report["width"]) == (0.2, 1.0, 8 * 64)
@@ -76,8 +55,8 @@ def test_flags_reach_the_settings_and_json_is_one_object(capsys: pytest.CaptureF
         (f"{ONE} --source-crop left", "left"),
     ],
 )
-def test_known_errors_are_a_sentence_and_a_hint(line: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, err = run(line, capsys)
+def test_known_errors_are_a_sentence_and_a_hint(line, words, run):
+    code, out, err = run(line)
     assert code == 2 and words in err and out == ""
     assert err.startswith("animask: ") and len(err.splitlines()) == 1
 
@@ -89,13 +68,13 @@ def test_known_errors_are_a_sentence_and_a_hint(line: str, words: str, capsys: p
         *("--background 1,2", "--background #12345", "--quality 52"),
     ],
 )
-def test_wrong_flags_exit_2(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, err = run(f"{ONE} {flag}", capsys)
+def test_wrong_flags_exit_2(flag, run):
+    code, out, err = run(f"{ONE} {flag}")
     assert (code, out) == (2, "")
     assert flag.split()[0].lstrip("-") in err
 
 
-def test_unknown_errors_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_errors_keep_their_traceback(monkeypatch):
     def fail(*args: object) -> None:
         raise ZeroDivisionError("a fault of ours")
 
@@ -104,31 +83,31 @@ def test_unknown_errors_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) ->
         main(ONE.split())
 
 
-def test_preview_prints_its_path_and_animates_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_preview_prints_its_path_and_animates_nothing(folder, run):
     before = {path.name for path in folder.iterdir()}
-    assert run(f"{ONE} --preview crops.png", capsys) == (0, "crops.png\n", "")
+    assert run(f"{ONE} --preview crops.png") == (0, "crops.png\n", "")
     assert {path.name for path in folder.iterdir()} == before | {"crops.png"}
 
 
-def test_verbose_tells_the_crops_and_the_device(capsys: pytest.CaptureFixture[str]) -> None:
-    code, _, err = run(f"{ONE} -v --source-crop none --driver-crop centre --end 0.05", capsys)
+def test_verbose_tells_the_crops_and_the_device(run):
+    code, _, err = run(f"{ONE} -v --source-crop none --driver-crop centre --end 0.05")
     assert code == 0
     assert "a.png: square 0,0,96" in err and "d.mp4: square 16,0,80" in err and "device cpu" in err
-    assert "square" not in run(f"{ONE} --overwrite --end 0.05", capsys)[2], "and nothing stays switched on"
+    assert "square" not in run(f"{ONE} --overwrite --end 0.05")[2], "and nothing stays switched on"
 
 
-def test_several_sources_go_into_a_folder_and_one_bad_one_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, err = run("animate bad.png a.png b.png d.mp4 -o out --end 0.1", capsys)
+def test_several_sources_go_into_a_folder_and_one_bad_one_is_named(run):
+    code, out, err = run("animate bad.png a.png b.png d.mp4 -o out --end 0.1")
     assert (code, out) == (1, "out/a.mp4\nout/b.mp4\n")
     assert "failed: bad.png + d.mp4" in err and "2 made" in err and "Traceback" not in err
-    code, out, _ = run("animate bad.png a.png d.mp4 -o out --end 0.1 --skip-existing --json", capsys)
+    code, out, _ = run("animate bad.png a.png d.mp4 -o out --end 0.1 --skip-existing --json")
     summary = json.loads(out)
     assert (code, summary["skipped"], len(summary["failed"])) == (1, ["out/a.mp4"], 1)
 
 
-def test_a_list_of_pairs(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_list_of_pairs(run):
     Path("pairs.csv").write_text("source,driver,output\na.png,d.mp4,x.gif\n")
-    assert run("animate --pairs pairs.csv --end 0.1", capsys)[:2] == (0, "x.gif\n")
+    assert run("animate --pairs pairs.csv --end 0.1")[:2] == (0, "x.gif\n")
 
 
 @pytest.mark.parametrize(
@@ -139,13 +118,13 @@ def test_a_list_of_pairs(capsys: pytest.CaptureFixture[str]) -> None:
         ("animate --scale 1 a,b.png c.mp4", "animate --scale 1 a,b.png c.mp4"),
     ],
 )
-def test_several_values_after_one_flag(given: str, expected: str) -> None:
+def test_several_values_after_one_flag(given, expected):
     assert spread_lists(given.split()) == expected.split()
 
 
 @pytest.mark.parametrize("flag", ["--help", "--version"])
-def test_help_and_version_do_not_load_torch(flag: str) -> None:
-    code = f"import sys, animask.cli\ntry: animask.cli.main(['{flag}'])\nexcept SystemExit: pass\n"
+def test_help_and_version_do_not_load_torch(flag):
+    code = f"import sys, animask.cli\ndir(animask)\ntry: animask.cli.main(['{flag}'])\nexcept SystemExit: pass\n"
     code += "assert not {'torch', 'cv2', 'numpy'} & set(sys.modules), sorted(sys.modules)"
     root = Path(__file__).resolve().parent.parent
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL, cwd=root)

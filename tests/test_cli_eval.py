@@ -6,30 +6,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from animask import cli
 from animask.cases import Settings
 from animask.images import write_image
 
 SMALL = ["--metrics", "l1", "--limit", "1", "--frames", "3", "--device", "cpu"]
 
 
-@pytest.fixture
-def run(monkeypatch, capsys, tiny_weights):
-    """A function of arguments to exit code, stdout and stderr of `animask eval` with the tiny weights."""
+@pytest.fixture(autouse=True)
+def surroundings(monkeypatch, tiny_weights):
     monkeypatch.setenv("ANIMASK_WEIGHTS", str(tiny_weights))
     monkeypatch.setenv("COLUMNS", "200")
 
-    def call(*arguments):
-        with pytest.raises(SystemExit) as caught:
-            cli.main(["eval", *map(str, arguments)])
-        captured = capsys.readouterr()
-        return int(caught.value.code or 0), captured.out, captured.err
-
-    return call
-
 
 def test_json_alone_is_on_stdout(run):
-    code, out, err = run(*SMALL, "--json")
+    code, out, err = run("eval", *SMALL, "--json")
     result = json.loads(out, parse_constant=pytest.fail)  # neither NaN nor Infinity
     assert code == 0
     assert set(result["columns"]) == {"raw m(d)", "copy"}
@@ -39,26 +29,26 @@ def test_json_alone_is_on_stdout(run):
 
 
 def test_the_table_and_the_protocol_are_on_stderr(run):
-    code, out, err = run(*SMALL, "--protocol", "animation", "--ablation", "no_pert", "no_ref")
+    code, out, err = run("eval", *SMALL, "--protocol", "animation", "--ablation", "no_pert", "no_ref")
     assert (code, out) == (0, "")
     assert all(words in err for words in ("l1 ↓", "full", "no_pert", "copy", "×1.00", "weights_sha256", "0 to 1"))
 
 
 def test_stdout_names_what_was_written(run, tmp_path):
     page, folder = tmp_path / "out.html", tmp_path / "list"
-    assert run(*SMALL, "--report", page)[:2] == (0, f"{page}\n")
-    assert run(*SMALL, "--list", folder)[:2] == (0, f"{folder / 'list.csv'}\n")
-    assert run(*SMALL, "--study", page)[:2] == (0, f"{page}\n")
+    assert run("eval", *SMALL, "--report", page)[:2] == (0, f"{page}\n")
+    assert run("eval", *SMALL, "--list", folder)[:2] == (0, f"{folder / 'list.csv'}\n")
+    assert run("eval", *SMALL, "--study", page)[:2] == (0, f"{page}\n")
     assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
 
 
 def test_flags_become_settings(run, monkeypatch, tiny_weights, tmp_path):
     made = []
     monkeypatch.setattr("animask.cli.eval.measure", lambda settings, *rest: made.append(settings))
-    run()
+    run("eval")
     assert made.pop() == Settings(weights=str(tiny_weights))
     arguments = "--dataset vox --protocol animation --metrics csim akd --ablation no_id --threshold 0.2 --scale 1"
-    run(*f"{arguments} --limit 3 --frames 4 --batch 2 --data {tmp_path} --predictions a=b c=d".split())
+    run(f"eval {arguments} --limit 3 --frames 4 --batch 2 --data {tmp_path} --predictions a=b c=d")
     assert made.pop() == Settings(
         metrics=("csim", "akd"),
         dataset="vox",
@@ -86,7 +76,7 @@ def test_flags_become_settings(run, monkeypatch, tiny_weights, tmp_path):
     ],
 )
 def test_known_mistakes_are_one_sentence(run, arguments, code, words):
-    found, out, err = run(*arguments.split())
+    found, out, err = run(f"eval {arguments}")
     assert (found, out) == (code, "")
     assert words in err
     assert "Traceback" not in err
@@ -96,7 +86,7 @@ def test_a_video_that_was_left_out_shows_in_the_exit_code(run, tmp_path):
     (tmp_path / "test").mkdir()
     write_image(tmp_path / "test" / "a#1.png", np.hstack([np.full((64, 64, 3), n, np.uint8) for n in (0, 51)]))
     (tmp_path / "test" / "b#1.png").write_bytes(b"nothing")
-    code, out, err = run("--dataset", tmp_path, "--metrics", "l1", "--json")
+    code, out, err = run("eval", "--dataset", tmp_path, "--metrics", "l1", "--json")
     assert code == 1
     assert list(json.loads(out)["failed"]) == ["b#1"]
     assert "left out: b#1" in err
@@ -106,7 +96,7 @@ def test_answers_stand_beside_the_papers(run, tmp_path):
     path = tmp_path / "answers.json"
     answers = [{"video": "x", "realistic": "full", "faithful": "FOMM"}]
     path.write_text(json.dumps({"columns": ["full", "FOMM"], "answers": answers}))
-    code, out, err = run("--answers", path, "--dataset", "vox", "--json")
+    code, out, err = run("eval", "--answers", path, "--dataset", "vox", "--json")
     assert code == 0
     assert json.loads(out)["realistic"]["full"]["chosen"] == 1
     assert "paper (published)" in err and "0.76" in err

@@ -2,30 +2,20 @@
 
 import json
 import sys
-from pathlib import Path
-
-import pytest
-import typer
-from typer.testing import CliRunner
 
 from animask import weights
-from animask.cli.info import info
-
-runner = CliRunner()
-app = typer.Typer()
-app.command()(info)
 
 
-def test_info_is_one_json_object(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_info_is_one_json_object(monkeypatch, run):
     monkeypatch.setenv("HF_ENDPOINT", "http://me:secret@mirror.example/")
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    result = runner.invoke(app, ["--json"])
-    report = json.loads(result.stdout)
+    _, out, _ = run("info --json")
+    report = json.loads(out)
     assert report["version"]["python"] == ".".join(map(str, sys.version_info[:3]))
     assert {"animask", "torch", "numpy", "huggingface-hub"} <= report["version"].keys()
     assert report["compute"]["device"].keys() == report["compute"]["precision"].keys() == {"name", "reason"}
     assert report["setting"]["HF_ENDPOINT"] == "http://mirror.example/"
-    assert "secret" not in result.stdout
+    assert "secret" not in out
     for name in weights.BUNDLED:  # as a bug report and a user need them
         about = report["weights"][name]
         assert about["state"].startswith("whole")
@@ -33,17 +23,17 @@ def test_info_is_one_json_object(monkeypatch: pytest.MonkeyPatch) -> None:
         assert about["licence"] and len(about["limits"]) > 20, "what they do badly"
 
 
-def test_info_works_without_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_info_works_without_weights(tmp_path, monkeypatch, run):
     monkeypatch.setattr(weights, "bundled_folder", lambda: tmp_path / "nowhere")
-    result = runner.invoke(app, [])
-    assert result.exit_code == 0
+    code, out, _ = run("info")
+    assert code == 0
     for name in weights.BUNDLED:
-        assert str(tmp_path / "nowhere" / f"{name}.safetensors") in result.stdout
+        assert str(tmp_path / "nowhere" / f"{name}.safetensors") in out
 
 
-def test_info_shows_weights_that_are_named_as_text(tiny_model, tmp_path: Path) -> None:
+def test_info_shows_weights_that_are_named_as_text(tiny_model, tmp_path, run):
     path = tmp_path / "x.safetensors"
     weights.save_model(tiny_model, path, {"licence": "\x1b]0;MIT\x07"})
-    result = runner.invoke(app, [str(path)])
-    assert weights.sha256(path) in result.stdout
-    assert "\\x1b]0;MIT\\x07" in result.stdout and "\x1b" not in result.stdout
+    _, out, _ = run("info", path)
+    assert weights.sha256(path) in out
+    assert "\\x1b]0;MIT\\x07" in out and "\x1b" not in out

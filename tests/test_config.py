@@ -1,12 +1,11 @@
 """Configurations: presets, what is refused, recipes, and how a run's settings come together."""
 
-import json
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 
 import pytest
 
 from animask import config
-from animask.config import MODEL_PRESETS, ModelConfig, TrainConfig, merge, resolve
+from animask.config import ModelConfig, TrainConfig, merge, resolve
 from animask.errors import InputError
 
 # presets
@@ -33,21 +32,6 @@ def test_released_preset_differs_where_the_released_code_does():
         cuts=(15 / 64, 45 / 64),
     )
     assert train == TrainConfig(beta2=0.999, jitter="all", flips="time-or-mirror")
-
-
-@pytest.mark.parametrize("name", MODEL_PRESETS)
-def test_presets_carry_their_names_and_survive_the_way_through_json(name):
-    model, train = config.preset(name)
-    assert model.preset == name
-    assert (train.masks == "taught") == (name == "compact")
-    assert config.update(ModelConfig(), json.loads(json.dumps(asdict(model)))) == model
-    assert config.update(TrainConfig(batch=3), json.loads(json.dumps(asdict(train)))) == train
-
-
-def test_unknown_preset_names_the_nearest():
-    with pytest.raises(InputError, match="'paper'") as caught:
-        config.preset("papr")
-    assert "compact" in caught.value.hint
 
 
 # values
@@ -99,10 +83,8 @@ def test_wrong_values_are_refused_by_name(kind, wrong):
 
 
 @pytest.mark.parametrize("kind", [ModelConfig, TrainConfig])
-def test_every_number_has_a_range(kind):
+def test_no_number_is_nan(kind):
     for field in fields(kind):
-        numbers = any(word in field.type for word in ("int", "float"))
-        assert ("range" in field.metadata) == numbers, field.name
         if "float" in field.type and "tuple" not in field.type:
             with pytest.raises(InputError, match=field.name):
                 config.update(kind(), {field.name: float("nan")})
@@ -119,16 +101,18 @@ def test_whole_numbers_pass_as_float_and_lists_become_tuples():
     assert config.update(TrainConfig(), {"decay": []}).decay == ()
 
 
-def test_unknown_key_names_the_nearest_and_all():
-    with pytest.raises(InputError, match="'width'") as caught:
-        config.update(ModelConfig(), {"widht": 3})
-    assert "resolution" in caught.value.hint
-
-
-@pytest.mark.parametrize("values", [[1], "width", None])
-def test_configuration_that_is_no_table_is_refused(values):
-    with pytest.raises(InputError):
-        config.update(ModelConfig(), values)
+@pytest.mark.parametrize(
+    ("read", "nearest", "hint"),
+    [
+        (lambda: config.preset("papr"), "'paper'", "compact"),
+        (lambda: config.update(ModelConfig(), {"widht": 3}), "'width'", "resolution"),
+        (lambda: config.read_toml(config.Path("frist")), "frist", "first"),
+    ],
+)
+def test_what_is_unknown_is_answered_with_what_there_is(read, nearest, hint):
+    with pytest.raises(InputError, match=nearest) as caught:
+        read()
+    assert hint in caught.value.hint
 
 
 # recipes
@@ -153,14 +137,6 @@ def test_recipe_that_is_none_is_refused(tmp_path, text):
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(InputError, match=r"recipe\.toml"):
         config.read_toml(path)
-
-
-def test_missing_recipe_names_the_bundled_ones(tmp_path):
-    with pytest.raises(InputError) as caught:
-        config.read_toml(config.Path("frist"))
-    assert "first" in caught.value.hint
-    with pytest.raises(InputError):
-        config.read_toml(tmp_path)
 
 
 def test_merged_recipes_say_what_the_second_says():

@@ -45,9 +45,6 @@ def test_onnx_runtime_gives_the_same_frames(moving, session, count):
     assert frames.shape == (count, 3, 64, 64)
     assert np.abs(frames - truth).max() < 1e-4
     assert np.ptp(truth) > 0.01
-
-
-def test_the_graph_keeps_the_metadata(session):
     assert session.get_modelmeta().custom_metadata_map["licence"] == "MIT"
 
 

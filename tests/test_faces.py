@@ -35,12 +35,6 @@ def test_box_and_mesh_lie_on_the_face(seed: int) -> None:
     assert all(contains(face.box, points[name]) for name in ("left_pupil", "right_pupil", "nose_tip"))
 
 
-def test_the_largest_face_comes_first() -> None:
-    large, small = find_boxes(scene([(PERSON, 10, 20, 110), (2, 150, 10, 160)]))
-    assert large.size > small.size
-    assert contains(large, (230, 95)) and contains(small, (65, 80))
-
-
 @pytest.mark.parametrize("degrees", [30, -60])
 def test_a_tilted_face_is_found_and_its_mesh_is_tilted(degrees: int) -> None:
     picture = scene([(PERSON, 80, 20, 160)])

@@ -10,12 +10,17 @@ from animask.errors import AnimaskError, InputError
 from animask.files import read_bytes, read_fps, read_text, replacing
 
 
-def test_reads_up_to_the_limit(tmp_path: Path) -> None:
+def test_bytes_up_to_the_limit_and_texts(tmp_path: Path) -> None:
     path = tmp_path / "größe 😀.bin"
     path.write_bytes(b"12345")
     assert read_bytes(path, 5) == b"12345"
     with pytest.raises(InputError, match="4 bytes"):
         read_bytes(path, 4)
+    path.write_bytes(b"\xef\xbb\xbfa,b\r\n1,\xc3\xa4\r\n")
+    assert read_text(path) == "a,b\r\n1,ä\r\n"
+    path.write_bytes(b"a\xff")
+    with pytest.raises(InputError, match="no text"):
+        read_text(path)
 
 
 def test_what_is_no_regular_file_is_refused(tmp_path: Path) -> None:
@@ -28,15 +33,6 @@ def test_what_is_no_regular_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         read_bytes(Path("https://example.org/a.png"), 100)
     assert "Download" in caught.value.hint
-
-
-def test_texts(tmp_path: Path) -> None:
-    path = tmp_path / "a.csv"
-    path.write_bytes(b"\xef\xbb\xbfa,b\r\n1,\xc3\xa4\r\n")
-    assert read_text(path) == "a,b\r\n1,ä\r\n"
-    path.write_bytes(b"a\xff")
-    with pytest.raises(InputError):
-        read_text(path)
 
 
 def test_frame_rates() -> None:

@@ -81,28 +81,23 @@ NONE = (math.nan, math.nan)
 TRUTH = torch.tensor([[(10.0, 20.0), (30.0, 40.0), (50.0, 60.0)]])
 
 
-def test_akd_is_per_coordinate():
-    assert equals(akd(TRUTH + torch.tensor([3.0, -4.0]), TRUTH), 3.5)
-
-
-def test_one_missing_joint_is_left_out_of_akd_and_counts_in_mkr():
-    output = torch.tensor([[(12.0, 20.0), (30.0, 44.0), NONE]])
-    assert equals(akd(output, TRUTH), (1 + 2) / 2)
-    assert equals(mkr(output, TRUTH), 1 / 3)
-
-
-def test_a_joint_that_the_truth_lacks_is_left_out_of_both():
-    truth = torch.tensor([[(10.0, 20.0), (30.0, 40.0), NONE]])
-    output = torch.tensor([[(12.0, 20.0), NONE, (0.0, 0.0)]])
-    assert equals(akd(output, truth), 1)
-    assert equals(mkr(output, truth), 1 / 2)
-
-
-def test_missing_all_joints_is_the_worst_mkr_and_a_truth_without_any_skips_both():
-    none = TRUTH * math.nan
-    assert equals(
-        torch.cat([akd(none, TRUTH), akd(TRUTH, none), mkr(none, TRUTH), mkr(TRUTH, none)]), *NONE, 1, math.nan
-    )
+@pytest.mark.parametrize(
+    ("output", "truth", "distance", "missing"),
+    [
+        (TRUTH + torch.tensor([3.0, -4.0]), TRUTH, 3.5, 0),  # per coordinate
+        (torch.tensor([[(12.0, 20.0), (30.0, 44.0), NONE]]), TRUTH, (1 + 2) / 2, 1 / 3),
+        (  # what the truth lacks is left out of both
+            torch.tensor([[(12.0, 20.0), NONE, (0.0, 0.0)]]),
+            torch.tensor([[(10.0, 20.0), (30.0, 40.0), NONE]]),
+            *(1, 1 / 2),
+        ),
+        (TRUTH * math.nan, TRUTH, math.nan, 1),
+        (TRUTH, TRUTH * math.nan, math.nan, math.nan),
+    ],
+)
+def test_a_missing_joint_is_left_out_of_akd_and_counts_in_mkr(output, truth, distance, missing):
+    assert equals(akd(output, truth), distance)
+    assert equals(mkr(output, truth), missing)
 
 
 # embeddings

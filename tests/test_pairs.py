@@ -31,21 +31,21 @@ def places(sample: Sample) -> list[tuple[int, int]]:
     return [(int(row[0]), int(row[1])) for row in sample.rows]
 
 
-def keep(path: Path, array: np.ndarray) -> Path:
-    save_array(path, array)
-    return path
+def keep(folder: Path, number: int, count: int) -> Path:
+    save_array(folder / f"{number}.npy", rows(number, count))
+    return folder / f"{number}.npy"
 
 
 @pytest.fixture
-def numbered(tmp_path: Path) -> dict[str, list[Path]]:
+def numbered(tmp_path):
     """Three identities with two clips each, of nine frames."""
-    return {f"id{i}": [keep(tmp_path / f"{i}{take}.npy", rows(2 * i + take, 9)) for take in range(2)] for i in range(3)}
+    return {f"id{i}": [keep(tmp_path, 2 * i + take, 9) for take in range(2)] for i in range(3)}
 
 
 @pytest.fixture
-def pool(tmp_path: Path) -> tuple[Path, ...]:
+def pool(tmp_path):
     """Two troupes of toons, numbered from 100 on, in six poses."""
-    return tuple(keep(tmp_path / f"toon{i}.npy", rows(100 + i, 6)) for i in range(2 * TROUPE))
+    return tuple(keep(tmp_path, 100 + i, 6) for i in range(2 * TROUPE))
 
 
 # samples

@@ -7,23 +7,15 @@ from fractions import Fraction
 import cv2
 import numpy as np
 import pytest
-import typer
+from conftest import full_disk
 from hypothesis import given
 from hypothesis import strategies as st
-from typer.testing import CliRunner
+from test_shots import mix
 
 from animask.clay import paint_clay
-from animask.cli.prepare import prepare as command
 from animask.errors import AnimaskError, InputError
 from animask.images import read_image, write_image
-from animask.preparation import (
-    PrepareConfig,
-    Record,
-    assign_partitions,
-    prepare,
-    read_records,
-    write_records,
-)
+from animask.preparation import PrepareConfig, Record, assign_partitions, prepare, read_records, write_records
 from animask.toons import Pose, render, sample_identity
 from animask.video import probe, read_frames, write_video
 
@@ -67,7 +59,7 @@ def raw(tmp_path_factory):
     write(root / "alice" / "two.mp4", moving(RED, 10) + moving(BLUE, 14))
     write(root / "bob.mp4", moving(GREEN, 15))
     write(root / "carol.mp4", moving(BLUE, 11))
-    write(root / "photograph.mp4", moving(BLUE, 1) * 15)
+    write(root / "photo.mp4", moving(BLUE, 1) * 15)
     write(root / "short.mp4", moving(RED, 5))
     write(root / "small.mp4", moving(RED, 12, (64, 46)))
     (root / "broken.mp4").write_bytes((root / "alice" / "one.mp4").read_bytes()[:300])
@@ -143,13 +135,8 @@ def test_shots_become_clips_and_what_was_dropped_has_its_reason(dataset):
         assert info.frames == int(row["end"]) - int(row["start"])
     assert halves(read_records(out)).items() >= {"alice": "test", "bob": "train", "carol": "test"}.items()
     assert (summary.clips, summary.seconds, summary.train_identities, summary.test_identities) == (5, 62 / 25, 1, 2)
-    reasons = {row["origin"]: row["reason"].split(":")[0] for row in table(out) if row["reason"]}
-    assert reasons == {
-        "broken.mp4": "unreadable",
-        "photograph.mp4": "still",
-        "short.mp4": "too short",
-        "small.mp4": "too small",
-    }
+    reasons = {row["origin"].split(".")[0]: row["reason"].split(":")[0] for row in table(out) if row["reason"]}
+    assert reasons == {"broken": "unreadable", "photo": "still", "short": "too short", "small": "too small"}
     assert summary.dropped == dict.fromkeys(reasons.values(), 1) and summary.left_out == {"no video or picture": 1}
 
 
@@ -188,15 +175,10 @@ def test_other_settings_and_other_folders_are_refused(raw, dataset, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-def test_a_clip_that_cannot_be_written_ends_the_run(raw, tmp_path, monkeypatch):
+def test_a_clip_that_cannot_be_written_ends_the_run(raw, tmp_path):
     """A full disk is not the video's fault: it is not recorded as dropped, and the next run does it."""
     out = tmp_path / "data"
-
-    def fail(*arguments, **options):
-        raise AnimaskError("No space left on device.")
-
-    with monkeypatch.context() as patch, pytest.raises(AnimaskError):
-        patch.setattr("animask.preparation.write_video", fail)
+    with pytest.raises(AnimaskError), full_disk():
         prepare([raw / "bob.mp4"], out, SMALL)
     assert table(out) == [] and clips(out) == []
     assert prepare([raw / "bob.mp4"], out, SMALL).clips == 1
@@ -247,11 +229,8 @@ def test_the_square_follows_the_face_and_clay_lies_beside_the_clip(tmp_path):
 
 
 def test_two_people_in_a_dissolve_are_two_clips(tmp_path):
-    first, second = talk(1, 24), talk(2, 24)
-    middle = [
-        (a * (1 - n / 9) + b * n / 9).astype(np.uint8) for n, a, b in zip(range(1, 9), first[16:], second, strict=False)
-    ]
-    summary = prepare([write(tmp_path / "a.mp4", first[:16] + middle + second[8:])], tmp_path / "data", FACES)
+    frames = mix(talk(1, 24), talk(2, 24), 8)
+    summary = prepare([write(tmp_path / "a.mp4", frames)], tmp_path / "data", FACES)
     assert (summary.clips, summary.dropped) == (2, {"dissolve": 1})
 
 
@@ -274,39 +253,35 @@ def test_pictures_become_stills(tmp_path):
 # the command
 
 
-def run(*arguments):
-    app = typer.Typer()
-    app.command()(command)
-    options = ["--box", "centre", "--resolution", "64", "--min-seconds", "0.4", "--workers", "1"]
-    return CliRunner().invoke(app, [*options, *map(str, arguments)])
+COMMAND = "prepare --box centre --resolution 64 --min-seconds 0.4 --workers 1"
 
 
-def test_the_command_prints_the_path_alone(raw, tmp_path):
-    result = run(raw, "-o", tmp_path / "data")
-    assert (result.exit_code, result.stdout) == (0, f"{tmp_path / 'data'}\n")
-    assert "two.mp4: 2 kept" in result.stderr
-    assert "1 dropped: too short" in result.stderr and "1 left out: no video" in result.stderr
+def test_the_command_prints_the_path_alone(raw, tmp_path, run):
+    code, out, err = run(COMMAND, raw, "-o", tmp_path / "data")
+    assert (code, out) == (0, f"{tmp_path / 'data'}\n")
+    assert "two.mp4: 2 kept" in err
+    assert "1 dropped: too short" in err and "1 left out: no video" in err
 
 
-def test_the_command_fails_where_nothing_came(raw, tmp_path):
-    result = run(raw / "short.mp4", "-o", tmp_path / "out", "--json", "-q")
-    report = json.loads(result.stdout)
-    assert (result.exit_code, result.stderr) == (1, "")
+def test_the_command_fails_where_nothing_came(raw, tmp_path, run):
+    code, out, err = run(COMMAND, raw / "short.mp4", "-o", tmp_path / "out", "--json", "-q")
+    report = json.loads(out)
+    assert (code, err) == (1, "")
     assert (report["dataset"], report["clips"], report["done"]) == (str(tmp_path / "out"), 0, 1)
 
 
 @pytest.mark.parametrize("arguments", [["absent.mp4"], ["--box", "left"], ["--fps", "fast"]])
-def test_mistakes_are_explained(raw, tmp_path, arguments):
-    result = run(raw, "-o", tmp_path / "data", *arguments)
-    assert isinstance(result.exception, InputError) and arguments[-1] in result.exception.message
+def test_mistakes_are_explained(raw, tmp_path, run, arguments):
+    code, _, err = run(COMMAND, raw, "-o", tmp_path / "data", *arguments)
+    assert code == 2 and arguments[-1] in err
     assert not (tmp_path / "data").exists()
 
 
-def test_an_interrupted_command_says_how_to_go_on(raw, tmp_path, monkeypatch):
+def test_an_interrupted_command_says_how_to_go_on(raw, tmp_path, run, monkeypatch):
     def interrupt(*arguments):
         raise SystemExit(143)
 
     monkeypatch.setattr("animask.preparation.prepare", interrupt)
-    result = run(raw, "-o", tmp_path / "data")
-    assert (result.exit_code, result.stdout) == (143, "")
-    assert "the same command continues" in result.stderr
+    code, out, err = run(COMMAND, raw, "-o", tmp_path / "data")
+    assert (code, out) == (143, "")
+    assert "the same command continues" in err

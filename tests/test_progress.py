@@ -45,6 +45,7 @@ def test_the_resolved_configuration_is_read_back(text, tmp_path):
         model, train = MODEL_PRESETS[name], configuration.update(TRAIN_PRESETS[name], {"steps": 5, "data": text})
         write_toml(tmp_path / "config.toml", text, model, train)
         assert configuration.resolve(read_toml(tmp_path / "config.toml")) == (text, model, train)
+        assert model.preset == name
 
 
 def test_how_far_a_run_is_in_one_line():

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from training_cases import TINY, finish, heard, make_batch, make_data, make_trainer, start, wait_for
+from training_cases import TINY, finish, heard, make_batch, make_trainer, start, wait_for
 
 from animask import ranks
 from animask.cli import main
@@ -24,14 +24,7 @@ from animask.weights import load_model, read_metadata
 WORLD = 2
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_data(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(autouse=True)
-def surroundings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ANIMASK_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 def gradients(trainer: Trainer, batch: Batch) -> dict[str, torch.Tensor]:
@@ -99,7 +92,7 @@ FLAGS = "--preset tiny --perceptual lpips --device cpu --batch 2 --steps 4 --pre
 
 def test_a_run_with_processes_of_its_own(data, tmp_path):
     arguments = ["train", "--dataset", str(data), "--out", str(tmp_path / "run"), *FLAGS.split(), "--ranks", "2"]
-    process = start(main, arguments, output=tmp_path / "out", ANIMASK_CACHE=os.environ["ANIMASK_CACHE"])
+    process = start(main, arguments, output=tmp_path / "out")
     assert list(finish(process)) == [0], heard(tmp_path / "out")
     assert heard(tmp_path / "out", "stdout") == f"{tmp_path / 'run/weights.safetensors'}\n"
     said = heard(tmp_path / "out")
@@ -113,7 +106,7 @@ def test_a_run_with_processes_of_its_own(data, tmp_path):
 def test_ctrl_c_ends_all_at_the_same_step(data, tmp_path):
     out = tmp_path / "run"
     arguments = ["train", "--dataset", str(data), "--out", str(out), *FLAGS.split(), "--ranks", "2", "--steps", "9999"]
-    process = start(main, arguments, output=tmp_path / "out", ANIMASK_CACHE=os.environ["ANIMASK_CACHE"])
+    process = start(main, arguments, output=tmp_path / "out")
     wait_for(out / "log.jsonl", process, tmp_path / "out")
     os.killpg(process.pid or 0, signal.SIGINT)
     assert list(finish(process)) == [130], heard(tmp_path / "out")

@@ -1,63 +1,33 @@
 """Whatever comes in and whenever it ends: a documented exit code, one sentence, and nothing that is half made."""
 
-import ast
-import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
-import sys
 import time
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from conftest import full_disk
 from imageio_ffmpeg import get_ffmpeg_exe
-from safetensors.torch import load_file
+from training_cases import finish, heard, start
 
 from animask.cli import main
 
 ROOT = Path(__file__).parent.parent
 FAST = ["-q", "--device", "cpu", "--precision", "fp32", "--source-crop", "centre", "--driver-crop", "centre"]
-PATIENCE = 60  # seconds until a command counts as hanging
-RECIPE = """preset = "tiny"
-dataset = "toons"
-[train]
-batch = 2
-steps = 100000
-perceptual = "lpips"
-toon_pool = 8
-precision = "fp32"
-workers = 0
-log_every = 1
-preview_every = 100000
-save_every = 1
-"""
-
-
-def run(arguments: list[str], capfd: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
-    """A command in this process: its exit code, stdout and stderr, that of C libraries too."""
-    capfd.readouterr()
-    handler = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(SystemExit) as caught:
-        main(arguments)
-    signal.signal(signal.SIGTERM, handler)
-    said = capfd.readouterr()
-    return int(caught.value.code or 0), said.out, said.err
 
 
 @pytest.fixture
-def place(tmp_path: Path, picture: Path, driver: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a good file for each role, and the empty folder `out`; the caches are elsewhere."""
+def place(tmp_path, picture, driver, tiny_weights, monkeypatch):
+    """A folder with a good file for each role, and the empty folder `out`."""
     place = tmp_path / "place"
     (place / "out").mkdir(parents=True)
     for role, good in (("source.png", picture), ("driver.mp4", driver), ("weights.safetensors", tiny_weights)):
         shutil.copy(good, place / role)
-    (place / "recipe.toml").write_text(RECIPE)
+    (place / "recipe.toml").write_text('preset = "tiny"\ndataset = "toons"\n')
     (place / "pairs.csv").write_text("source,driver\nsource.png,driver.mp4\n")
-    monkeypatch.setenv("ANIMASK_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(place)
     return place
 
@@ -89,10 +59,10 @@ def damage(path: Path, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["empty", "noise", "cut", "folder", "missing"])
 @pytest.mark.parametrize("role", ROLES)
-def test_bad_inputs_end_with_a_sentence(role: str, kind: str, place: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_bad_inputs_end_with_a_sentence(role, kind, place, run):
     damage(place / ROLES[role], kind)
     before = sorted(place.rglob("*"))
-    code, out, err = run(command(role, Path(ROLES[role]), place / "out"), capfd)
+    code, out, err = run(*command(role, Path(ROLES[role]), place / "out"))
     assert code == (3 if (role, kind) == ("weights", "missing") else 2), err
     assert out == "" and err.count("\n") == 1 and err.startswith("animask: "), err
     assert ROLES[role] in err or (role, kind) == ("recipe", "empty")  # which names no data set
@@ -101,106 +71,68 @@ def test_bad_inputs_end_with_a_sentence(role: str, kind: str, place: Path, capfd
 
 
 @pytest.mark.parametrize("name", ["-o", "one\ntwo", "\x1b[31mred\u202egpj", "顔😀 'q\" |", "%03d", "http:x", "é" * 120])
-def test_any_name_will_do(name: str, place: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_any_name_will_do(name, place, run):
     source = (place / "source.png").rename(place / f"{name}.png")
     driver = (place / "driver.mp4").rename(place / f"{name}.mp4")
     weights = (place / "weights.safetensors").rename(place / f"{name}.safetensors")
     out = place / "out" / f"{name}.mp4"
     flags = [*FAST, f"--weights={weights}", "--end", "0.1", "-o", str(out)]
-    code, _, err = run(["animate", *flags, "--", source.name, driver.name], capfd)
+    code, _, err = run("animate", *flags, "--", source.name, driver.name)
     assert (code, list((place / "out").iterdir())) == (0, [out]), err
-    code, _, err = run(["animate", *flags, "--", f"{name}.none", driver.name], capfd)
+    code, _, err = run("animate", *flags, "--", f"{name}.none", driver.name)
     assert code == 2 and err[:-1].isprintable() and err.count("\n") == 1
 
 
-def test_inputs_stay_and_no_program_is_needed(
-    place: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_inputs_stay_and_no_program_is_needed(place, run, monkeypatch):
     """Nothing is written beside the inputs or over what is there, and no ffmpeg needs to be installed."""
     monkeypatch.setenv("PATH", str(place))
     arguments = command("source", Path("source.png"), place / "out")
     before = {path: path.read_bytes() for path in place.iterdir() if path.is_file()}
-    assert run(arguments, capfd)[0] == 0
+    assert run(*arguments)[0] == 0
     made = (place / "out" / "result.mp4").read_bytes()
-    code, _, err = run(arguments, capfd)
+    code, _, err = run(*arguments)
     assert code == 2 and "exists" in err and (place / "out" / "result.mp4").read_bytes() == made
     assert {path: path.read_bytes() for path in place.iterdir() if path.is_file()} == before
 
 
-def test_few_dependencies_and_no_window_are_needed() -> None:
-    """Containers and servers have no libGL: OpenCV is the headless one, and nothing asks for a window."""
+def test_few_dependencies_are_needed():
+    """Containers and servers have no libGL: OpenCV is the headless one, which has no windows."""
     dependencies = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
     assert len(dependencies) <= 10 and all(">=" in item and "==" not in item for item in dependencies)
     assert [item for item in dependencies if item.startswith("opencv")] == ["opencv-python-headless>=4.14,<5"]
-    windows = {"imshow", "namedWindow", "waitKey", "destroyAllWindows", "selectROI", "tkinter", "matplotlib"}
-    for path in (ROOT / "animask").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            names = {getattr(node, "attr", ""), getattr(node, "module", ""), getattr(node, "name", "")}
-            assert not windows & names, f"{path}:{getattr(node, 'lineno', 0)}"
 
 
 # interrupted, and on a full disk
 
 
-def interrupt(arguments: list[str], ready: Callable[[], bool], number: int = signal.SIGINT) -> tuple[int, str, str]:
-    """Run a command as a shell does, and send a signal as soon as `ready`."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "animask", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-    )
-    with process:
-        deadline = time.monotonic() + PATIENCE
-        while process.poll() is None and not ready() and time.monotonic() < deadline:
-            time.sleep(0.01)
-        was_running = process.poll() is None
-        process.send_signal(number)
-        out, err = process.communicate(timeout=PATIENCE)
-    assert was_running, f"it ended before: {out}{err}"
-    return process.returncode, out, err
+OVERWRITE = ["animate", *FAST, "--weights=weights.safetensors", "--overwrite", "source.png", "driver.mp4", "-o"]
 
 
 @pytest.mark.parametrize(("name", "number", "code"), [("old.mp4", signal.SIGINT, 130), ("frames", signal.SIGTERM, 143)])
-def test_animate_interrupted_leaves_what_was_there(name: str, number: int, code: int, place: Path) -> None:
+def test_animate_interrupted_leaves_what_was_there(name, number, code, place, tmp_path):
     source = ["-f", "lavfi", "-i", "testsrc2=s=320x240:r=30:d=30", "-pix_fmt", "yuv420p", "-preset", "ultrafast"]
     subprocess.run([get_ffmpeg_exe(), "-loglevel", "error", "-y", *source, "driver.mp4"], check=True)
-    out = place / "out"
+    out, said = place / "out", tmp_path / "said"
     (out / "old.mp4").write_bytes(b"mine")
-    arguments = ["animate", *FAST, "--weights=weights.safetensors", "--overwrite", "-o", str(out / name)]
-    arguments += ["source.png", "driver.mp4"]
-    ended, said, err = interrupt(arguments, lambda: any(item.name[0] == "." for item in out.iterdir()), number)
-    assert (ended, said) == (code, "") and "Traceback" not in err, err
+    process = start(main, [*OVERWRITE, str(out / name)], output=said)
+    while not any(item.name[0] == "." for item in out.iterdir()):
+        assert process.is_alive(), heard(said)
+        time.sleep(0.01)
+    os.kill(process.pid or 0, number)
+    assert list(finish(process)) == [code]
+    assert heard(said, "stdout") == "" and "Traceback" not in heard(said)
     assert [item.name for item in out.iterdir() if item.name[0] != "."] == ["old.mp4"]
     assert (out / "old.mp4").read_bytes() == b"mine"
     if name == "old.mp4":  # a folder of frames may stay, for the next run to go on
         assert len(list(out.iterdir())) == 1
 
 
-def test_train_interrupted_leaves_whole_files(place: Path) -> None:
-    folder = place / "out" / "run"
-    log = folder / "log.jsonl"
-    arguments = command("recipe", place / "recipe.toml", place / "out")
-    ended, _, err = interrupt(arguments, lambda: log.exists() and log.read_text().count("\n") > 2)
-    assert ended == 130 and "Traceback" not in err, err
-    assert [json.loads(line)["step"] for line in log.read_text().splitlines()][:2] == [1, 2]
-    assert {"weights.safetensors", "checkpoint.safetensors"} <= {path.name for path in folder.iterdir()}
-    assert all(load_file(path) for path in folder.glob("*.safetensors"))
-
-
 @pytest.mark.parametrize("name", ["old.mp4", "new.webm", "new.gif", "frames"])
-def test_a_full_disk_leaves_what_was_there(name: str, place: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_full_disk_leaves_what_was_there(name, place, run):
     out = place / "out"
     (out / "old.mp4").write_bytes(b"mine")
-    arguments = ["animate", *FAST, "--weights=weights.safetensors", "--overwrite", "-o", str(out / name)]
-    arguments += ["source.png", "driver.mp4"]
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (300, hard))
-    try:
-        code, said, err = run(arguments, capfd)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with full_disk():
+        code, said, err = run(*OVERWRITE, out / name)
     assert (code, said) == (1, "") and "Traceback" not in err, err
     assert [item.name for item in out.iterdir() if item.is_file()] == ["old.mp4"]
     assert (out / "old.mp4").read_bytes() == b"mine"

@@ -9,9 +9,7 @@ import pytest
 from animask.cli import screen
 
 
-def test_files_get_lines_and_loading_is_no_part_of_the_speed(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_files_get_lines_and_loading_is_no_part_of_the_speed(monkeypatch, capsys):
     """100 seconds until the first frame, then one a second: 10 seconds later, 19 of 30 frames take 19 seconds."""
     now = 0.0
     monkeypatch.setattr(screen.time, "monotonic", lambda: now)
@@ -31,7 +29,7 @@ class Terminal(io.StringIO):
 
 
 @pytest.mark.parametrize("quiet", [False, True])
-def test_a_terminal_shows_a_bar_with_count_speed_and_time_left(quiet: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_shows_a_bar_with_count_speed_and_time_left(quiet, monkeypatch):
     for name, value in (("TERM", "xterm"), ("COLUMNS", "100")):
         monkeypatch.setenv(name, value)
     terminal = Terminal()

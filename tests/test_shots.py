@@ -10,14 +10,7 @@ import pytest
 
 from animask.errors import InputError, MissingError
 from animask.images import WHITE
-from animask.shots import (
-    CutFinder,
-    Part,
-    follow_head,
-    list_dissolves,
-    list_shots,
-    read_squares,
-)
+from animask.shots import CutFinder, Part, follow_head, list_dissolves, list_shots, read_squares
 from animask.toons import Pose, render, sample_identity
 from animask.video import probe, write_video
 
@@ -124,12 +117,9 @@ def test_each_shot_has_its_own_square_and_the_cut_is_named(cut: Part) -> None:
         x, y, size = shot.crop.square
         inside = whole[number][max(0, y) : y + size, max(0, x) : x + size]
         assert np.abs(frames[number].mean((0, 1)) - inside.mean((0, 1))).max() < 12
-
-
-def test_a_part_counts_from_the_beginning_of_the_clip(cut: Part) -> None:
     shots, remarks = follow_head(cut._replace(first=6), 1, 64)
     assert [(shot.first, shot.stop) for shot in shots] == [(0, 6), (6, 18)]
-    assert "1.00 s" in remarks[0]
+    assert "1.00 s" in remarks[0], "counted from the beginning of the clip"
 
 
 def test_a_fade_in_is_a_cut_and_its_dark_frames_are_named(tmp_path: Path) -> None:
@@ -172,8 +162,3 @@ def test_a_clip_without_any_face_is_missing_one(tmp_path: Path) -> None:
     small = write(tmp_path / "small.mp4", [np.full((64, 64, 3), 200, np.uint8)] * 6)
     (shot,), remarks = follow_head(small, 1, 64)
     assert shot.crop.square == (0, 0, 64) and "no face" in remarks[0], "what the networks take as it is"
-
-
-def test_looks_are_as_many_as_a_clip_is_worth(cut: Part) -> None:
-    for frames, expected in ((24, 3), (12 * 16, 12), (12 * 3600, 24)):  # 4 a second, 16 in all, one in 2 seconds
-        assert cut._replace(stop=frames).look_frames == expected

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from training_cases import TINY, assert_same, finish, heard, make_data, run_tiny, settings, start, state_of
+from training_cases import TINY, assert_same, finish, make_data, run_tiny, settings, start, state_of
 
 from animask import progress, training
 from animask.config import MODEL_PRESETS, TRAIN_PRESETS, update
@@ -23,20 +23,7 @@ from animask.weights import load_model, read_metadata
 STEPS = 6
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_data(tmp_path_factory.mktemp("data"), with_clay=True)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = str(tmp_path_factory.getbasetemp() / "cache")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ANIMASK_CACHE", folder)
-        patch.setattr(progress, "CASES", 5)
-        patch.setattr(progress, "SHOWN", 2)
-        patch.setattr("animask.trainer.SETTLING", 2)
-        yield folder
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 @pytest.fixture(scope="module", params=["found", "taught"])
@@ -47,7 +34,7 @@ def changes(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def whole(data: Path, changes: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(data, cache, changes, tmp_path_factory):
     """A run that was never stopped."""
     out = tmp_path_factory.mktemp("whole") / "run"
     words = run_tiny(out, data, preview_every=4, **changes)
@@ -62,8 +49,7 @@ def log_of(out: Path) -> list[dict[str, float]]:
 # what a run leaves
 
 
-def test_a_run_leaves_weights_checkpoint_log_and_previews(whole, changes):
-    assert {"weights.safetensors", CHECKPOINT, "log.jsonl", "config.toml"} <= {path.name for path in whole.iterdir()}
+def test_a_run_leaves_weights_checkpoint_previews_and_a_log_of_all_figures(whole, changes):
     assert [path.name for path in sorted((whole / "previews").iterdir())] == ["0000004.png", "0000006.png"]
     assert read_image(whole / "previews/0000006.png").shape[1] == 8 * TINY.resolution
     model = load_model(whole / "weights.safetensors")
@@ -73,9 +59,6 @@ def test_a_run_leaves_weights_checkpoint_log_and_previews(whole, changes):
     assert about["masks"] == changes.get("masks", "found")
     _, state = state_of(whole / CHECKPOINT)
     assert torch.allclose(model.h.head.weight, state["ema.h.head.weight"], atol=1e-3), "the average is what is saved"
-
-
-def test_the_log_has_every_figure_and_the_words_say_it_in_lines(whole, changes):
     log = log_of(whole)
     assert [line["step"] for line in log if "loss" in line] == list(range(1, STEPS + 1))
     figures = {"loss", "l1_c", "l1_f", "l1_copy", "mask_mean", "mask_motion", "lr", "samples_per_second"}
@@ -135,7 +118,7 @@ def die_after(step: int, out: Path, data: Path, changes: dict[str, Any]) -> None
 def test_steps_a_kill_and_a_resumption_equal_a_run_without_them(whole, data, changes, cache, tmp_path):
     out = tmp_path / "run"
     changes = {**changes, "save_every": 2, "preview_every": 4}
-    process = start(die_after, 5, out, data, changes, output=tmp_path / "out", ANIMASK_CACHE=cache)
+    process = start(die_after, 5, out, data, changes, output=tmp_path / "out")
     assert list(finish(process)) == [-signal.SIGKILL]
     assert read_metadata(out / CHECKPOINT)["step"] == "4"
     with pytest.raises(InputError, match="holds a run already") as caught:
@@ -149,51 +132,21 @@ def test_steps_a_kill_and_a_resumption_equal_a_run_without_them(whole, data, cha
     assert_same(out / CHECKPOINT, whole / CHECKPOINT)
 
 
-def die_while_saving(out: Path, data: Path) -> None:
-    """A run that is killed in the middle of its second checkpoint."""
-    replace, seen = Path.replace, []
-
-    def killing(path: Path, target: Path) -> Path:
-        seen.append(target.name)
-        if seen.count(CHECKPOINT) == 2:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return replace(path, target)
-
-    Path.replace = killing  # type: ignore[method-assign, assignment]
-    run_tiny(out, data, save_every=2)
-
-
-def test_a_kill_while_saving_loses_no_checkpoint(data, cache, tmp_path):
-    process = start(die_while_saving, tmp_path / "run", data, output=tmp_path / "out", ANIMASK_CACHE=cache)
-    assert list(finish(process)) == [-signal.SIGKILL]
-    words = run_tiny(tmp_path / "run", data, resume=True, save_every=2)
-    assert any(word.startswith("resumed at step 2") for word in words)
-
-
 # ended in good order
 
 
-def end_with(number: int, out: Path, data: Path, ended: Path) -> None:
-    """A run that gets a signal after its first step."""
-
+@pytest.mark.parametrize(("number", "word"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")])
+def test_a_signal_ends_the_run_after_a_step(number, word, data, tmp_path):
     def report(text: str) -> None:
         if text.startswith("step 1 "):
-            os.kill(os.getpid(), number)
+            signal.raise_signal(number)
 
+    out = tmp_path / "run"
     outcome = train(TINY, settings(data=str(data), steps=50), Run(out, "vox", "cpu"), report)
-    ended.write_text(json.dumps([outcome.ended, outcome.step, outcome.weights]))
-
-
-@pytest.mark.parametrize(("number", "word"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")])
-def test_a_signal_ends_the_run_after_a_step(number, word, data, cache, tmp_path):
-    out, ended = tmp_path / "run", tmp_path / "ended"
-    process = start(end_with, number, out, data, ended, output=tmp_path / "out", ANIMASK_CACHE=cache)
-    assert list(finish(process)) == [0], heard(tmp_path / "out")
-    found, step, weights = json.loads(ended.read_text())
-    assert (found, weights) == (word, str(out / "weights.safetensors"))
-    assert read_metadata(out / CHECKPOINT)["step"] == str(step)
-    assert step <= 2
-    assert Path(weights).is_file()
+    assert (outcome.ended, outcome.weights) == (word, str(out / "weights.safetensors"))
+    assert read_metadata(out / CHECKPOINT)["step"] == str(outcome.step)
+    assert outcome.step <= 2
+    assert (out / "weights.safetensors").is_file()
 
 
 def test_the_second_interrupt_does_not_wait():

@@ -3,7 +3,6 @@
 import itertools
 import os
 import socket
-import struct
 import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
@@ -16,8 +15,8 @@ from imageio_ffmpeg import get_ffmpeg_exe
 from PIL import Image
 
 from animask.errors import AnimaskError, InputError
-from animask.images import crop_resize, write_image
-from animask.probing import Colours, list_pictures
+from animask.images import crop_resize, read_image, write_image
+from animask.probing import Colours
 from animask.video import frame_range, probe, read_frames, to_bt709, write_video
 
 NTSC = Fraction(30000, 1001)
@@ -60,7 +59,7 @@ def hear_onset(path: Path) -> float:
 
 
 @pytest.fixture(scope="module")
-def beep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def beep(tmp_path_factory):
     """Five seconds of a WAV, silent but for a tone that starts at 0.4 s."""
     path = tmp_path_factory.mktemp("beep") / "beep.wav"
     ffmpeg("-f", "lavfi", "-i", "aevalsrc='if(gte(t,0.4),0.5*sin(2*PI*880*t),0)':s=44100:d=5", path)
@@ -68,7 +67,7 @@ def beep(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def clip(beep: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def clip(beep, tmp_path_factory):
     """20 counting frames at 30000/1001 with the beep."""
     return make_counting(tmp_path_factory.mktemp("clip") / "clip.mp4", sound=beep)
 
@@ -78,14 +77,14 @@ def clip(beep: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("fps", [NTSC, Fraction(24000, 1001), Fraction(25), Fraction(25, 2), Fraction(240)])
 @pytest.mark.parametrize("suffix", [".mp4", ".webm"])
-def test_frame_rates_come_back_exactly(tmp_path: Path, suffix: str, fps: Fraction) -> None:
+def test_frame_rates_come_back_exactly(tmp_path, suffix, fps):
     info = probe(make_counting(tmp_path / f"x{suffix}", 12, fps))
     assert (info.fps, info.frames) == (fps, 12)
     assert info.duration == pytest.approx(12 / fps, abs=0.002)
     assert numbers(read_frames(info)) == list(range(12))
 
 
-def test_parts_and_rates_lie_on_one_grid(clip: Path) -> None:
+def test_parts_and_rates_lie_on_one_grid(clip):
     info = probe(clip)
     assert numbers(read_frames(info, first=5, stop=9)) == [5, 6, 7, 8]
     assert frame_range(info, NTSC, float(7 / NTSC), None) == (7, 20)
@@ -98,14 +97,14 @@ def test_parts_and_rates_lie_on_one_grid(clip: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".ts"])
-def test_late_start_in_a_long_clip(tmp_path: Path, suffix: str) -> None:
+def test_late_start_in_a_long_clip(tmp_path, suffix):
     """Reading jumps to a key frame; a transport stream has no list of them."""
     path = tmp_path / f"long{suffix}"
     ffmpeg("-i", make_counting(tmp_path / "whole.mp4", 75, Fraction(25)), *H264, "-crf", 4, "-g", 30, path)
     assert numbers(read_frames(path, first=55)) == list(range(55, 75))
 
 
-def test_variable_frame_rate_is_resampled_by_time(tmp_path: Path) -> None:
+def test_variable_frame_rate_is_resampled_by_time(tmp_path):
     constant, path = make_counting(tmp_path / "constant.mp4", 60, Fraction(30)), tmp_path / "variable.mp4"
     ffmpeg("-i", constant, "-vf", "select='not(mod(n,3))+gt(n,30)'", "-fps_mode", "vfr", "-crf", 4, path)
     info = probe(path)
@@ -113,7 +112,7 @@ def test_variable_frame_rate_is_resampled_by_time(tmp_path: Path) -> None:
     assert numbers(read_frames(path)) == [k if k > 30 else k - k % 3 for k in range(60)]
 
 
-def test_trembling_time_stamps(tmp_path: Path) -> None:
+def test_trembling_time_stamps(tmp_path):
     path = tmp_path / "phone.mp4"
     tremble = "settb=1/90000,setpts='PTS+0.012*random(1)/TB'"
     timing = ["-fps_mode", "vfr", "-enc_time_base", "1:90000", "-video_track_timescale", 90000]
@@ -123,7 +122,7 @@ def test_trembling_time_stamps(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("times", ["N*0.04+gt(N,8)*3000", "N*1000"])
-def test_broken_time_stamps_are_refused(tmp_path: Path, times: str) -> None:
+def test_broken_time_stamps_are_refused(tmp_path, times):
     """A gap that would be filled with 75,000 copies of a frame, and a frame every 1000 seconds."""
     stamps = ["-vf", f"settb=1/1000,setpts='({times})/TB'", "-fps_mode", "passthrough", "-enc_time_base", "1:1000"]
     ffmpeg(*TEST, *stamps, *H264, tmp_path / "gap.mp4")
@@ -145,7 +144,7 @@ def test_broken_time_stamps_are_refused(tmp_path: Path, times: str) -> None:
         (["-c:v", "libx264", "-bsf:v", "h264_mp4toannexb"], "bare.h264", (96, 64)),
     ],
 )
-def test_displayed_size(tmp_path: Path, options: list[str], name: str, size: tuple[int, int]) -> None:
+def test_displayed_size(tmp_path, options, name, size):
     ffmpeg(*TEST, *options, tmp_path / name)
     info = probe(tmp_path / name)
     assert (info.width, info.height, info.frames) == (*size, 10)
@@ -154,7 +153,7 @@ def test_displayed_size(tmp_path: Path, options: list[str], name: str, size: tup
 
 
 @pytest.mark.parametrize(("turn", "mirrored"), list(itertools.product((0, 90, 180, 270), (False, True))))
-def test_rotation_turns_the_picture(tmp_path: Path, turn: int, mirrored: bool) -> None:
+def test_rotation_turns_the_picture(tmp_path, turn, mirrored):
     """All eight display matrices; ffmpeg's own reading of them is the answer."""
     ffmpeg(*TEST, *H264, tmp_path / "plain.mp4")
     flags = ["-display_rotation", turn, *(["-display_hflip"] if mirrored else [])]
@@ -166,7 +165,7 @@ def test_rotation_turns_the_picture(tmp_path: Path, turn: int, mirrored: bool) -
     assert np.abs(frame.astype(int) - shown).mean() < 10  # sharp colours are halved in another way
 
 
-def test_crop_equals_cropping_the_frames(tmp_path: Path) -> None:
+def test_crop_equals_cropping_the_frames(tmp_path):
     ffmpeg(*TEST, *H264, tmp_path / "x.mp4")
     box, centre = (-8, 10, 60), (16, 0, 64)
     whole = next(read_frames(tmp_path / "x.mp4"))
@@ -174,7 +173,7 @@ def test_crop_equals_cropping_the_frames(tmp_path: Path) -> None:
     assert np.array_equal(next(read_frames(tmp_path / "x.mp4", size=32)), crop_resize(whole, centre, 32))
 
 
-def test_changing_resolution_keeps_the_shape(tmp_path: Path) -> None:
+def test_changing_resolution_keeps_the_shape(tmp_path):
     parts = [tmp_path / "96x64.ts", tmp_path / "64x96.ts"]
     for part in parts:
         ffmpeg("-f", "lavfi", "-i", f"testsrc=s={part.stem}:r=25:d=0.4", "-c:v", "mpeg2video", "-bf", 0, part)
@@ -183,12 +182,6 @@ def test_changing_resolution_keeps_the_shape(tmp_path: Path) -> None:
     assert {frame.shape for frame in frames} == {(64, 96, 3)}
     assert abs(len(frames) - 20) <= 1
     assert frames[-2][:, 5].max() == 0  # the upright part is not stretched over the width
-
-
-def combing(frame: np.ndarray) -> float:
-    """How much rows differ from both of their neighbours, which agree."""
-    rows = frame[..., 1].astype(float)
-    return float(np.abs(2 * rows[1:-1] - rows[:-2] - rows[2:]).mean())
 
 
 @pytest.mark.parametrize(
@@ -200,20 +193,21 @@ def combing(frame: np.ndarray) -> float:
         ("progressive.mp4", ["-vf", "setfield=prog", "-c:v", "libx264"]),
     ],
 )
-def test_interlaced_frames_are_made_whole(tmp_path: Path, name: str, options: list[str]) -> None:
+def test_interlaced_frames_are_made_whole(tmp_path, name, options):
     """A white bar that moves 8 pixels from field to field."""
     fields = "color=black:s=128x64:r=50:d=0.4,format=gray,geq=lum='255*between(X-8*N,20,40)',format=yuv420p"
     ffmpeg("-f", "lavfi", "-i", f"{fields},tinterlace=interleave_top,setfield=tff", *options, tmp_path / name)
-    frames = list(read_frames(tmp_path / name))
+    frames = np.stack(list(read_frames(tmp_path / name)))[..., 1].astype(float)
     assert len(frames) == 10
-    assert (np.mean([combing(frame) for frame in frames[2:8]]) > 20) == ("progressive" in name)
+    combing = np.diff(frames[2:8], 2, axis=1)  # how much rows differ from both of their neighbours, which agree
+    assert (np.abs(combing).mean() > 20) == ("progressive" in name)
 
 
 # colours
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".m4v", ".webm", ".gif", ""])
-def test_colours_and_sizes_survive(tmp_path: Path, suffix: str) -> None:
+def test_colours_and_sizes_survive(tmp_path, suffix):
     """One frame; H.264 cannot have odd sizes."""
     colours = [(0, 0, 0), (255, 255, 255), (255, 0, 0), (0, 255, 0), (0, 0, 255), (128, 128, 128)]
     colours += [(200, 120, 90), (30, 60, 90)]
@@ -248,21 +242,14 @@ SKIN = np.array([0.78, 0.59, 0.51])
         ("bt709", "color_primaries=smpte432:color_trc=bt709:colorspace=unknown", Colours(12)),
     ],
 )
-def test_colours_follow_the_tags(tmp_path: Path, matrix: str, tags: str, colours: Colours) -> None:
+def test_colours_follow_the_tags(tmp_path, matrix, tags, colours):
     """What the tags leave out is what belongs to what they say; plain BT.709 and BT.601 stay as they are."""
     frame = next(read_frames(skin(tmp_path / "x.mp4", matrix, tags)))
     wanted = SKIN if colours == Colours() else to_bt709(SKIN, colours)
     assert frame[32, 32] == pytest.approx(255 * wanted, abs=4)
 
 
-def test_tags_of_the_container_alone_count(tmp_path: Path) -> None:
-    path = skin(tmp_path / "x.mkv", "bt2020", UNKNOWN)
-    ffmpeg("-i", path, "-c", "copy", "-color_trc", "smpte2084", tmp_path / "tagged.mkv")
-    frame = next(read_frames(tmp_path / "tagged.mkv"))
-    assert frame[32, 32] == pytest.approx(255 * to_bt709(SKIN, Colours(9, 16)), abs=4)
-
-
-def test_conversions_of_colours_by_hand() -> None:
+def test_conversions_of_colours_by_hand():
     grey = np.full(3, 0.5)
     for primaries in (9, 12):  # white is the same in BT.2020 and P3
         assert to_bt709(grey, Colours(primaries)) == pytest.approx(grey, abs=1e-4)
@@ -278,35 +265,34 @@ def test_conversions_of_colours_by_hand() -> None:
 
 
 @pytest.mark.parametrize("suffix", [".gif", ".webp", ".png", ".avif"])
-def test_animated_pictures_give_all_frames_and_their_delays(tmp_path: Path, suffix: str) -> None:
+def test_animated_pictures_give_all_frames_and_their_delays(tmp_path, suffix):
+    """Browsers show what lasts 10 ms or less for 100 ms, but for AVIF."""
     views = [Image.fromarray(frame) for frame in counting_frames(6)]
     options = {"quality": 100} if suffix == ".avif" else {"lossless": True} if suffix == ".webp" else {}
-    delays = [100, 100, 200, 100, 100, 100]
+    delays = [100, 100, 200, 100, 100, 100 if suffix == ".avif" else 10]
     path = tmp_path / f"x{suffix}"
     views[0].save(path, save_all=True, append_images=views[1:], duration=delays, **options)
     info = probe(path)
     assert (info.fps, info.frames, info.duration) == (10, 7, pytest.approx(0.7))
     assert numbers(read_frames(path)) == [0, 1, 2, 2, 3, 4, 5]
+    assert numbers([read_image(path)]) == [0]
 
 
-def test_gif_of_30_frames_a_second(tmp_path: Path) -> None:
-    info = probe(make_counting(tmp_path / "x.gif", 30, Fraction(30)))
-    assert (info.fps, info.frames) == (30, 30)
-    assert numbers(read_frames(info)) == list(range(30))
-    fast = probe(make_counting(tmp_path / "fast.gif", 30, Fraction(60)))
-    assert (fast.fps, fast.duration) == (50, pytest.approx(0.5, abs=0.02))
+@pytest.mark.parametrize(("written", "read"), [(30, 30), (60, 50)])
+def test_a_gif_keeps_its_time(tmp_path, written, read):
+    """It counts in hundredths of a second, and viewers slow down what is faster than 50 frames a second."""
+    info = probe(make_counting(tmp_path / "x.gif", 30, Fraction(written)))
+    assert (info.fps, info.duration) == (read, pytest.approx(30 / written, abs=0.02))
 
 
-def test_folder_of_pictures(tmp_path: Path) -> None:
+def test_folder_of_pictures(tmp_path):
     for k, frame in enumerate(counting_frames(12)):
         write_image(tmp_path / f"view {k}.png", frame)
     (tmp_path / "notes.txt").write_text("not a picture")
     info = probe(tmp_path)
-    assert (info.fps, info.frames, info.kind, info.has_audio) == (25, 12, "folder", False)
+    assert (info.fps, info.frames, info.has_audio) == (25, 12, False)
     assert numbers(read_frames(info)) == list(range(12))
-    assert frame_range(info, Fraction(10), 0.3, 0.6) == (3, 6)
     assert numbers(read_frames(info, fps=Fraction(10), first=3, stop=6)) == [3, 4, 5]
-    assert [path.name for path in list_pictures(tmp_path)][:3] == ["view 0.png", "view 1.png", "view 2.png"]
     write_image(tmp_path / "view 99.png", np.zeros((8, 8, 3), np.uint8))
     with pytest.raises(InputError, match="another size"):
         list(read_frames(tmp_path))
@@ -321,7 +307,7 @@ def test_folder_of_pictures(tmp_path: Path) -> None:
         ("", "", ""),
     ],
 )
-def test_transparent_frames_lie_on_the_background(tmp_path: Path, name: str, pixels: str, codec: str) -> None:
+def test_transparent_frames_lie_on_the_background(tmp_path, name, pixels, codec):
     """Of videos, and of pictures in a folder."""
     rgba = np.zeros((64, 64, 4), np.uint8)
     rgba[..., 0] = 255  # red where nothing is to be seen
@@ -338,7 +324,7 @@ def test_transparent_frames_lie_on_the_background(tmp_path: Path, name: str, pix
 # streams
 
 
-def test_the_default_streams_are_taken(clip: Path, tmp_path: Path) -> None:
+def test_the_default_streams_are_taken(clip, tmp_path):
     """Two pictures and two sounds, of which the second ones are marked; and a cover before all."""
     path, cover = tmp_path / "two.mkv", tmp_path / "cover.mp4"
     ffmpeg(*TEST, "-f", "lavfi", "-i", "sine=d=0.6", *H264, tmp_path / "first.mp4")
@@ -356,28 +342,25 @@ def test_the_default_streams_are_taken(clip: Path, tmp_path: Path) -> None:
 # what is refused
 
 
-def test_bad_inputs(tmp_path: Path) -> None:
-    (tmp_path / "empty.mp4").touch()
+def test_bad_inputs(tmp_path):
+    """Further ones in test_safety."""
     (tmp_path / "text.mp4").write_text("hello")
-    (tmp_path / "random.webm").write_bytes(np.random.default_rng(0).bytes(4000))
-    (tmp_path / "dangling.mp4").symlink_to(tmp_path / "nowhere")
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "fifo.mp4")
     ffmpeg("-f", "lavfi", "-i", "sine=d=0.3", tmp_path / "sound.m4a")
-    names = ["missing.mp4", "n" * 300, *(path.name for path in tmp_path.iterdir())]
-    for path in (Path("/dev/zero"), *(tmp_path / name for name in names)):
+    for path in (Path("/dev/zero"), tmp_path / ("n" * 300), *tmp_path.iterdir()):
         with pytest.raises(InputError):
             read_frames(path)  # at once, not at the first frame
 
 
-def test_large_frames_are_refused(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_frames_are_refused(clip, monkeypatch):
     monkeypatch.setattr("animask.images.MAX_PIXELS", WIDTH * HEIGHT - 1)
     with pytest.raises(InputError, match="96×64"):
         probe(clip)
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".webm", ".gif"])
-def test_cut_off_files_are_refused(tmp_path: Path, suffix: str) -> None:
+def test_cut_off_files_are_refused(tmp_path, suffix):
     data = make_counting(tmp_path / f"whole{suffix}", 30).read_bytes()
     for tenth in (1, 3, 5, 7, 9):
         path = tmp_path / f"cut{suffix}"
@@ -386,7 +369,7 @@ def test_cut_off_files_are_refused(tmp_path: Path, suffix: str) -> None:
             list(read_frames(path))
 
 
-def test_flipped_bits_end_in_frames_or_a_sentence(clip: Path, tmp_path: Path) -> None:
+def test_flipped_bits_end_in_frames_or_a_sentence(clip, tmp_path):
     data, path = clip.read_bytes(), tmp_path / "flipped.mp4"
     for at in range(11, len(data), len(data) // 10):
         path.write_bytes(data[:at] + bytes([data[at] ^ 0x24]) + data[at + 1 :])
@@ -394,7 +377,7 @@ def test_flipped_bits_end_in_frames_or_a_sentence(clip: Path, tmp_path: Path) ->
             assert {frame.shape for frame in read_frames(path)} == {(HEIGHT, WIDTH, 3)}
 
 
-def test_nothing_else_is_opened(clip: Path, tmp_path: Path) -> None:
+def test_nothing_else_is_opened(clip, tmp_path):
     """Neither a network address nor another file on disk, whatever the file is called."""
     server = socket.create_server(("127.0.0.1", 0))
     server.settimeout(0.2)
@@ -409,21 +392,12 @@ def test_nothing_else_is_opened(clip: Path, tmp_path: Path) -> None:
                 probe(tmp_path / name)
             with pytest.raises(InputError):
                 make_counting(tmp_path / "o.mp4", sound=tmp_path / name)
-    path = tmp_path / "reference.mov"  # QuickTime can name another file as the place of its samples
-    ffmpeg(*TEST, "-c:v", "mjpeg", path)
-    data = path.read_bytes()
-    at = data.index(b"dref")
-    (length,) = struct.unpack(">I", data[at + 12 : at + 16])
-    other = address.encode().ljust(length - 12, b"\0")[: length - 12]
-    path.write_bytes(data[: at + 16] + b"url " + b"\0\0\0\0" + other + data[at + 12 + length :])
-    with suppress(InputError):
-        list(read_frames(path))
     with pytest.raises(TimeoutError):
         server.accept()
     server.close()
 
 
-def test_memory_stays_flat(tmp_path: Path) -> None:
+def test_memory_stays_flat(tmp_path):
     resource = pytest.importorskip("resource")
     path = tmp_path / "long.mp4"
     ffmpeg("-f", "lavfi", "-i", "testsrc2=s=320x240:r=30:d=40", *H264, "-preset", "ultrafast", path)
@@ -437,7 +411,7 @@ def test_memory_stays_flat(tmp_path: Path) -> None:
 # writing
 
 
-def test_h264_is_tagged_and_starts_fast(clip: Path) -> None:
+def test_h264_is_tagged_and_starts_fast(clip):
     said = subprocess.run([get_ffmpeg_exe(), "-hide_banner", "-i", clip], capture_output=True, text=True).stderr
     assert "yuv420p(tv, bt709, progressive)" in said
     data = clip.read_bytes()
@@ -446,7 +420,7 @@ def test_h264_is_tagged_and_starts_fast(clip: Path) -> None:
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".webm"])
 @pytest.mark.parametrize("first", [0, 8])
-def test_sound_stays_in_time(clip: Path, tmp_path: Path, suffix: str, first: int) -> None:
+def test_sound_stays_in_time(clip, tmp_path, suffix, first):
     info, path, start = probe(clip), tmp_path / f"out{suffix}", float(first / NTSC)
     write_video(path, read_frames(info, first=first), info.fps, clip, start)
     assert hear_onset(path) == pytest.approx(0.4 - start, abs=0.01)
@@ -454,7 +428,7 @@ def test_sound_stays_in_time(clip: Path, tmp_path: Path, suffix: str, first: int
     assert probe(path).duration == pytest.approx(info.duration - start, abs=float(1 / info.fps))
 
 
-def test_sound_of_a_transport_stream_keeps_its_distance(clip: Path, tmp_path: Path) -> None:
+def test_sound_of_a_transport_stream_keeps_its_distance(clip, tmp_path):
     """Sound or pictures that begin later than the other, in a container that counts from any number."""
     late, early = tmp_path / "late.ts", tmp_path / "early.ts"
     streams = ["-map", "0:v", "-map", "1:a", "-c", "copy"]
@@ -467,32 +441,32 @@ def test_sound_of_a_transport_stream_keeps_its_distance(clip: Path, tmp_path: Pa
     assert read[-1] == 19
 
 
-def test_silent_sources_of_sound_are_fine(clip: Path, tmp_path: Path) -> None:
+def test_silent_sources_of_sound_are_fine(clip, tmp_path):
     ffmpeg(*TEST, *H264, tmp_path / "plain.mp4")
     for suffix, sound in ((".mp4", tmp_path / "plain.mp4"), (".gif", clip), (".webm", tmp_path)):
         assert not probe(make_counting(tmp_path / f"out{suffix}", 2, sound=sound)).has_audio
 
 
 @pytest.mark.parametrize(
-    ("name", "width", "sound"),
-    [("x.avi", 16, None), ("x.mp4", 17, None), ("no/x.mp4", 16, None), ("x.mp4", 16, "missing.wav")],
+    ("name", "widths", "sound", "words"),
+    [
+        ("x.avi", [16], None, "suffix"),
+        ("x.mp4", [17], None, "even"),
+        ("no/x.mp4", [16], None, "does not exist"),
+        ("x.mp4", [16], "missing.wav", "missing.wav"),
+        ("x.webm", [16, 17], None, "uint8"),
+        ("x.mp4", [], None, "no frames"),
+    ],
 )
-def test_writer_refuses(tmp_path: Path, name: str, width: int, sound: str | None) -> None:
-    with pytest.raises(InputError):
-        write_video(tmp_path / name, [np.zeros((16, width, 3), np.uint8)], NTSC, sound and tmp_path / sound)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_wrong_frames_and_no_frames_are_no_video(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="uint8"):
-        write_video(tmp_path / "x.webm", [np.zeros((side, 17, 3), np.uint8) for side in (15, 17)], NTSC)
-    with pytest.raises(AnimaskError, match="no frames"):
-        write_video(tmp_path / "x.mp4", [], NTSC)
+def test_writer_refuses(tmp_path, name, widths, sound, words):
+    frames = [np.zeros((16, width, 3), np.uint8) for width in widths]
+    with pytest.raises((AnimaskError, ValueError), match=words):
+        write_video(tmp_path / name, frames, NTSC, sound and tmp_path / sound)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".gif", ""])
-def test_interrupted_writer_leaves_what_was_there(clip: Path, tmp_path: Path, suffix: str) -> None:
+def test_what_is_there_is_replaced_by_a_whole_video_and_on_demand_only(clip, tmp_path, suffix):
     path = make_counting(tmp_path / f"out{suffix}", 3)
 
     def interrupted() -> Iterator[np.ndarray]:
@@ -501,20 +475,14 @@ def test_interrupted_writer_leaves_what_was_there(clip: Path, tmp_path: Path, su
 
     with pytest.raises(KeyboardInterrupt):
         write_video(path, interrupted(), NTSC, clip)
+    with pytest.raises(InputError, match="exists"):
+        write_video(path, counting_frames(1), NTSC, overwrite=False)
     assert numbers(read_frames(path)) == [0, 1, 2]
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_shorter_folder_replaces_a_longer_one(tmp_path: Path) -> None:
+def test_a_shorter_folder_replaces_a_longer_one(tmp_path):
     path = make_counting(tmp_path / "frames", 5)
     (path / "notes.txt").touch()
     make_counting(path, 2)
     assert sorted(item.name for item in path.iterdir()) == ["000000.png", "000001.png", "notes.txt"]
-
-
-@pytest.mark.parametrize("name", ["frames", "out.mp4"])
-def test_what_is_there_is_replaced_only_on_demand(tmp_path: Path, name: str) -> None:
-    path = make_counting(tmp_path / name, 2)
-    with pytest.raises(InputError, match="exists"):
-        write_video(path, counting_frames(1), NTSC, overwrite=False)
-    assert list(tmp_path.iterdir()) == [path] and numbers(read_frames(path)) == [0, 1]

@@ -122,22 +122,21 @@ def assert_same(first: Path, second: Path) -> None:
 # processes
 
 
-def start(function: Callable[..., None], *arguments: Any, output: Path, **environment: str) -> BaseProcess:
+def start(function: Callable[..., None], *arguments: Any, output: Path) -> BaseProcess:
     """Run a function in a process of its own, which leads its group; stdout and stderr go to files.
 
     It is started afresh: a fork of a process that has loaded torch can wait for ever on a lock of its threads.
     """
     context = multiprocessing.get_context("spawn")
-    process = context.Process(target=enter, args=(function, arguments, output, environment))
+    process = context.Process(target=enter, args=(function, arguments, output))
     process.start()
     return process
 
 
-def enter(function: Callable[..., None], arguments: tuple[Any, ...], output: Path, environment: dict[str, str]) -> None:
+def enter(function: Callable[..., None], arguments: tuple[Any, ...], output: Path) -> None:
     os.setsid()
     if sys.platform == "linux":  # a test that is cut off leaves nothing behind
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    os.environ.update(environment)
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     progress.CASES, progress.SHOWN, trainer.SETTLING = 5, 2, 2  # or a preview would take longer than the steps
