@@ -128,12 +128,12 @@ def to_tensor(images: np.ndarray | Sequence[np.ndarray], device: torch.device | 
     if batch.ndim == 3:
         batch = batch[None]
     tensor = torch.from_numpy(np.ascontiguousarray(batch)).to(device)
-    return tensor.permute(0, 3, 1, 2).to(torch.float32).div(255).contiguous()
+    return tensor.permute(0, 3, 1, 2).contiguous().to(torch.float32).div_(255)
 
 
 def to_images(frames: torch.Tensor) -> np.ndarray:
     """Frames (B, 3 or 1, H, W) in [0, 1] as uint8 (B, H, W, 3), clamped and rounded; one channel: grey."""
-    scaled = frames.detach().to(torch.float32).clamp(0, 1).mul(255).round().to(torch.uint8)
+    scaled = frames.detach().to(torch.float32).clamp(0, 1).mul_(255).round_().to(torch.uint8)
     return scaled.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
 

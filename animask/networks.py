@@ -123,4 +123,4 @@ class HighResGenerator(nn.Module):
         if not share.shape[1]:
             return painted
         # paper: all is painted; here, with flow: what the source shows is the source itself, in all its detail.
-        return share * x[:, :3].float() + (1 - share) * painted
+        return torch.lerp(painted, x[:, :3].float(), share)
