@@ -1,4 +1,4 @@
-"""Data sets: their folders, the clips in them, their clay, and the cache, where any two frames are at hand at once."""
+"""Data sets: their folders, the clips in them, and the cache, where any two frames are at hand at once."""
 
 import hashlib
 import os
