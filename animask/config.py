@@ -1,18 +1,20 @@
-"""What a model and a training run are: frozen dataclasses, named presets, and the TOML reader."""
+"""What a model and a training run are: frozen dataclasses, named presets, and both as TOML."""
 
 from __future__ import annotations
 
 import difflib
+import json
 import math
 import sys
 import tomllib
 from collections.abc import Collection
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from animask.errors import InputError
-from animask.files import read_text
+from animask.files import read_text, replacing
 
 MAX_CONFIG_BYTES = 1_000_000
 MAX_ITEMS = 64  # of a list
@@ -77,7 +79,7 @@ class ModelConfig:
 class TrainConfig:
     """Settings of a training run; the defaults are the paper's (section 3.1)."""
 
-    masks: Literal["found", "taught"] = "found"  # by the paper's losses alone, or shown as clay (see `taught`)
+    masks: Literal["found", "taught"] = "found"  # by the paper's losses alone, or shown as clay (see `lessons`)
     epochs: int = within(100, 1)  # of (identities × repeats) / batch steps
     steps: int | None = within(None, 1)  # in place of epochs; decay keeps its proportions
     minutes: float | None = within(None, 0)  # in place of both; the learning rate falls towards that time
@@ -162,11 +164,6 @@ DATASETS: dict[str, dict[str, Any]] = {
     "bair": {"identities": "file"},
     "toons": {"toons": 1.0, "repeats": 1000},
 }
-# The authors' code has other values for tai-chi and BAIR than for faces: (model, train).
-RELEASED_BODIES: tuple[dict[str, Any], dict[str, Any]] = (
-    {"threshold": 60 / 255, "threshold_train": 60 / 255},
-    {"perceptual_layers": (1, 3, 5, 9, 13), "scales": (1, 2, 4, 8)},
-)
 # released: the values of the authors' code where they differ from the paper.
 MODEL_PRESETS = {
     "paper": ModelConfig(),
@@ -192,15 +189,7 @@ MODEL_PRESETS = {
         scale=1.0,
     ),
     "tiny": ModelConfig(
-        preset="tiny",
-        resolution=64,
-        blocks=2,
-        dilations=(1, 1),
-        width=4,
-        max_channels=16,
-        mask_width=2,
-        refiner_width=4,
-        mask_blocks=2,
+        "tiny", 64, blocks=2, dilations=(1, 1), width=4, max_channels=16, mask_width=2, refiner_width=4, mask_blocks=2
     ),
 }
 TRAIN_PRESETS = {
@@ -242,9 +231,10 @@ def resolve(recipe: dict[str, Any]) -> tuple[str, ModelConfig, TrainConfig]:
     if not dataset:
         raise InputError("no data set is named", "give --dataset vox, taichi, bair, toons or a folder")
     model, train = preset(name)
-    if name == "released" and dataset in ("taichi", "bair"):
-        model, train = update(model, RELEASED_BODIES[0]), update(train, RELEASED_BODIES[1])
-    train = update(train, DATASETS.get(dataset, {}))
+    if name == "released" and dataset in ("taichi", "bair"):  # the authors' code has other values there than for faces
+        model = replace(model, threshold=60 / 255, threshold_train=60 / 255)
+        train = replace(train, perceptual_layers=(1, 3, 5, 9, 13), scales=(1, 2, 4, 8))
+    train = replace(train, **DATASETS.get(dataset, {}))
     return dataset, update(model, recipe.get("model", {}), "[model]"), update(train, recipe.get("train", {}), "[train]")
 
 
@@ -295,3 +285,13 @@ def read_toml(path: Path) -> dict[str, Any]:
         if not isinstance(value, KEYS[key]):
             raise InputError(f"{key!r} in {path} has the wrong form.", "Model and train are sections, others texts.")
     return content
+
+
+def write_toml(path: Path, dataset: str, model: ModelConfig, train: TrainConfig) -> None:
+    """The resolved configuration, in the form that --config reads; JSON's texts, numbers and lists are TOML's too."""
+    quote = partial(json.dumps, ensure_ascii=False)
+    lines = [f"dataset = {quote(dataset)}"]
+    for name, config in (("model", model), ("train", train)):
+        lines += ["", f"[{name}]", *(f"{k} = {quote(v)}" for k, v in asdict(config).items() if v is not None)]
+    with replacing(path) as temporary:
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8", errors="replace")

@@ -19,7 +19,7 @@ from animask.errors import AnimaskError, InputError, MissingError
 from animask.files import bundled
 from animask.fusion import fuse
 from animask.images import fit, to_images, to_tensor
-from animask.lpips import FILES, Lpips
+from animask.losses import FILES, Lpips
 from animask.metrics import aed, akd, average, csim, l1, mkr, psnr, ssim
 from animask.model import Ablation, Animator
 from animask.results import NETWORKS, PUBLISHED, Result, Scores, write_page

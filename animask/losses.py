@@ -1,17 +1,21 @@
-"""The losses of section 3.1: the perceptual pyramid (eq. 9) and the mask loss (eq. 8); and those of taught masks."""
+"""The losses of section 3.1: the mask loss (eq. 8) and the perceptual pyramid (eq. 9); those of taught masks; and the
+networks within them: VGG-19, and LPIPS, the learned distance of two pictures."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from animask.lpips import Lpips
+from animask.files import bundled
 
-# VGG-19 (Simonyan and Zisserman, 2015): channels of its 3×3 convolutions, "M" a 2×2 max pooling.
-VGG19 = (64, 64, "M", 128, 128, "M", 256, 256, 256, 256, "M", 512, 512, 512, 512, "M", 512, 512, 512, 512)
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+VGG19 = [64] * 2 + [128] * 2 + [256] * 4 + [512] * 8  # channels of its 3×3 convolutions (Simonyan and Zisserman, 2015)
+POOLED = (2, 4, 8, 12)  # those, counted from 0, that follow on a 2×2 max pooling
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+LPIPS_MEAN, LPIPS_STD = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # of pictures in [-1, 1]
+EPSILON = 1e-10
 
 
 def mask_loss(m_dr: Tensor, m_d: Tensor) -> Tensor:
@@ -24,56 +28,40 @@ def pyramid(x: Tensor, scales: Sequence[int]) -> list[Tensor]:
     return [x if scale == 1 else functional.avg_pool2d(x, scale) for scale in scales]
 
 
-class VGGFeatures(nn.Module):
-    """The outputs of the chosen ReLUs of VGG-19, counted from 1: N_j of eq. (9). Frozen.
+class PerceptualLoss(nn.Module):
+    """Eq. (9): Σ over scales and layers of mean |N_j(a) - N_j(b)|; N_j are ReLUs of VGG-19, counted from 1. Frozen.
 
-    x: (B, 3, H, W) in [0, 1], normalised here as for ImageNet. Keys are those of torchvision's `features`.
+    In two parts, so that the features of a batch are computed once for all that is compared with it.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, relus: Sequence[int]) -> None:
+    def __init__(self, relus: Sequence[int], scales: Sequence[int], state: dict[str, Tensor]) -> None:
+        """state: ImageNet's weights, under torchvision's names."""
         super().__init__()
-        self.relus = frozenset(relus)
-        self.features = nn.Sequential()
-        inputs, count = 3, 0
-        for item in VGG19:
-            if count == max(relus):
-                break
-            if isinstance(item, str):
-                self.features.append(nn.MaxPool2d(2))
-                continue
-            self.features.append(nn.Conv2d(inputs, item, 3, padding=1))
-            self.features.append(nn.ReLU())
-            inputs, count = item, count + 1
+        self.scales, self.network, self.chosen = tuple(scales), nn.Sequential(), set[int]()
+        for number, (inputs, outputs) in enumerate(pairwise([3, *VGG19[: max(relus)]])):
+            if number in POOLED:
+                self.network.append(nn.MaxPool2d(2))
+            self.network.extend([nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU()])
+            if number + 1 in relus:
+                self.chosen.add(len(self.network) - 1)
+        self.network.load_state_dict({name: state[f"features.{name}"] for name in self.network.state_dict()})
         self.requires_grad_(False)
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        x = (x - self.mean) / self.std
-        kept, count = [], 0
-        for layer in self.features:
-            x = layer(x)
-            if isinstance(layer, nn.ReLU):
-                count += 1
-                if count in self.relus:
-                    kept.append(x)
-        return kept
-
-
-class PerceptualLoss(nn.Module):
-    """Σ over scales and layers of mean |N_j(a) - N_j(b)|, for images in [0, 1]."""
-
-    def __init__(self, network: VGGFeatures, scales: Sequence[int]) -> None:
-        super().__init__()
-        self.network = network
-        self.scales = tuple(scales)
-
     def features(self, x: Tensor) -> list[Tensor]:
-        """All N_j of all scales of one batch of images."""
-        return [feature for level in pyramid(x, self.scales) for feature in self.network(level)]
+        """All N_j of all scales of one batch of images (B, 3, H, W) in [0, 1], normalised here as for ImageNet."""
+        kept = []
+        for level in pyramid(x, self.scales):
+            y = (level - self.mean) / self.std
+            for place, layer in enumerate(self.network):
+                y = layer(y)
+                if place in self.chosen:
+                    kept.append(y)
+        return kept
 
     @staticmethod
     def distance(a: list[Tensor], b: list[Tensor]) -> Tensor:
@@ -81,13 +69,68 @@ class PerceptualLoss(nn.Module):
         return sum((functional.l1_loss(x, y) for x, y in zip(a, b, strict=True)), torch.zeros(()).to(a[0]))
 
 
+# Of each convolution with its ReLU: stride, padding, max pooling (side, stride) before it, is its output compared
+Layer = tuple[int, int, tuple[int, int] | None, bool]
+LPIPS: dict[str, list[Layer]] = {
+    "alex": [(4, 2, None, True), (1, 2, (3, 2), True), (1, 1, (3, 2), True), (1, 1, None, True), (1, 1, None, True)],
+    "vgg16": [(1, 1, (2, 2) if number in (2, 4) else None, number in (1, 3, 6)) for number in range(7)],
+}
+FILES = {"alex": "lpips-alex.safetensors", "vgg16": "lpips-vgg16-7.safetensors"}
+
+
+class Lpips(nn.Module):
+    """LPIPS, version 0.1: the distance of two batches of pictures (B, 3, H, W) in [0, 1], (B,), 0 for equal ones, to
+    about 1; Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric" (CVPR 2018).
+
+    net: "alex", the published metric; or "vgg16", VGG-16's first seven convolutions with three of the published five
+    layers: a loss, not the metric. Frozen; gradients pass to the pictures. Under autocast the convolutions run in its
+    precision, the rest in float32. Raises MissingError without its file.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, net: str = "alex") -> None:
+        super().__init__()
+        self.layers = LPIPS[net]
+        for name, tensor in load_file(bundled(FILES[net])).items():
+            self.register_buffer(name.removeprefix(f"{net}.").replace(".", "_"), tensor.float(), persistent=False)
+        self.register_buffer("mean", torch.tensor(LPIPS_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(LPIPS_STD).view(1, 3, 1, 1), persistent=False)
+
+    def features(self, x: Tensor) -> list[Tensor]:
+        """The compared layers of pictures (B, 3, H, W) in [0, 1], each of length 1 over its channels, float32."""
+        x = (x * 2 - 1 - self.mean) / self.std
+        kept = []
+        for number, (stride, padding, pool, compared) in enumerate(self.layers):
+            if pool:
+                x = functional.max_pool2d(x, *pool)
+            weight, bias = self.get_buffer(f"conv{number}_weight"), self.get_buffer(f"conv{number}_bias")
+            x = functional.conv2d(x, weight, bias, stride, padding).relu()
+            if compared:
+                y = x.float()
+                length = (y.square().sum(1, keepdim=True) + EPSILON**2).sqrt()  # above 0: it has a gradient everywhere
+                kept.append(y / (length + EPSILON))
+        return kept
+
+    def distance(self, a: list[Tensor], b: list[Tensor]) -> Tensor:
+        """Of two lists of features: Σ over layers of the weighted squared difference, mean over places: (B,)."""
+        total = torch.zeros(len(a[0]), device=a[0].device)
+        for number, (x, y) in enumerate(zip(a, b, strict=True)):
+            weight = self.get_buffer(f"lin{number}_weight").view(1, -1, 1, 1)
+            total = total + ((x - y).square() * weight).sum(1).mean((1, 2))
+        return total
+
+    def forward(self, output: Tensor, truth: Tensor) -> Tensor:
+        return self.distance(self.features(output), self.features(truth))
+
+
 class LooksLoss(nn.Module):
     """LPIPS (AlexNet, bundled) plus the L1 of the pixels at every scale, for images in [0, 1]."""
 
     def __init__(self, scales: Sequence[int]) -> None:
         super().__init__()
-        self.lpips = Lpips()
-        self.scales = tuple(scales)
+        self.lpips, self.scales = Lpips(), tuple(scales)
 
     def features(self, x: Tensor) -> list[Tensor]:
         """Pixels at all scales, then the layers of LPIPS."""
@@ -97,25 +140,6 @@ class LooksLoss(nn.Module):
         """Σ mean |a_j - b_j| over the scales, and LPIPS."""
         n = len(self.scales)
         return PerceptualLoss.distance(a[:n], b[:n]) + self.lpips.distance(a[n:], b[n:]).mean()
-
-
-Reconstruction = PerceptualLoss | LooksLoss
-
-
-def make_loss(
-    kind: str, layers: Sequence[int], scales: Sequence[int], state: dict[str, Tensor] | None
-) -> Reconstruction:
-    """The reconstruction loss of found masks: "vgg19" (state: its ImageNet weights) or "lpips".
-
-    It has `features(x)` and `distance(a, b)`, so that the features of a batch are computed once for all that is
-    compared with it.
-    """
-    if kind == "lpips":
-        return LooksLoss(scales)
-    assert state is not None, "vgg19 needs its weights"
-    network = VGGFeatures(layers)
-    network.load_state_dict({name: state[name] for name in network.state_dict()})
-    return PerceptualLoss(network, scales)
 
 
 def detail(x: Tensor) -> Tensor:

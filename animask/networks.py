@@ -1,15 +1,17 @@
-"""The four networks of the paper: m, r, ℓ and h (section 3, "Architecture"). NCHW, float, values in [0, 1].
+"""The four networks of the paper: m, r, ℓ and h (section 3, "Architecture"), and the blocks that they are built from.
 
-Each computes in the precision of its weights (or of autocast) and answers in float32: the steps of bfloat16
-near 1 would show as bands.
+NCHW, float, values in [0, 1]. Each network computes in the precision of its weights (or of autocast) and answers in
+float32: the steps of bfloat16 near 1 would show as bands.
 """
+
+from collections import OrderedDict
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from animask.config import ModelConfig
-from animask.layers import EncoderDecoder, ResidualBlock, decoding_block
 
 
 def down(x: Tensor, factor: int) -> Tensor:
@@ -41,33 +43,79 @@ def gaussian_blur(x: Tensor, size: int, sigma: float) -> Tensor:
     return functional.conv2d(x, weights.view(1, 1, size, 1).expand(n, 1, size, 1), groups=n)
 
 
-class MaskGenerator(nn.Module):
-    """m: (B, 3, R, R) frames to (B, 1, R/4, R/4) masks in [0, 1]; the same network for source and driver.
+def encoding_block(inputs: int, outputs: int, order: str) -> nn.Sequential:
+    """conv3×3 - ReLU - BatchNorm - average pool 2×2: (B, inputs, H, W) to (B, outputs, H/2, W/2).
 
-    released: the head has no padding and its output is padded with zeros (a black frame of three pixels in
+    order: "relu-bn" as the paper writes it, or "bn-relu" as released.
+    """
+    norm, relu = nn.BatchNorm2d(outputs), nn.ReLU()
+    middle = OrderedDict(relu=relu, norm=norm) if order == "relu-bn" else OrderedDict(norm=norm, relu=relu)
+    conv = nn.Conv2d(inputs, outputs, 3, padding=1)
+    return nn.Sequential(OrderedDict(conv=conv, **middle, pool=nn.AvgPool2d(2)))
+
+
+def decoding_block(inputs: int, outputs: int) -> nn.Sequential:
+    """up-sample 2×2 (nearest) - conv3×3 - BatchNorm - ReLU: (B, inputs, H, W) to (B, outputs, 2H, 2W)."""
+    up, conv = nn.Upsample(scale_factor=2, mode="nearest"), nn.Conv2d(inputs, outputs, 3, padding=1)
+    return nn.Sequential(OrderedDict(up=up, conv=conv, norm=nn.BatchNorm2d(outputs), relu=nn.ReLU()))
+
+
+class ResidualBlock(nn.Module):
+    """BatchNorm - ReLU - conv3×3 - BatchNorm - ReLU - conv3×3, plus the input; shape unchanged."""
+
+    def __init__(self, channels: int, dilation: int = 1) -> None:
+        super().__init__()
+        self.norm1 = nn.BatchNorm2d(channels)
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=dilation, dilation=dilation)
+        self.norm2 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=dilation, dilation=dilation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv1(torch.relu(self.norm1(x)))
+        y = self.conv2(torch.relu(self.norm2(y)))
+        return x + y
+
+
+class EncoderDecoder(nn.Module):
+    """Encoder and mirrored decoder: (B, inputs, H, W) to (B, self.outputs, H, W).
+
+    skips: connections "from each of the encoding layers" to the decoder, as h has them; outputs is then width + inputs.
+    paper: skips from the layers; here: the input itself is skipped to the end as well, because the first-order model's
+    hourglass, which the paper follows, does so (the 37.64 M parameters of h need it).
+    """
+
+    def __init__(self, inputs: int, width: int, blocks: int, limit: int, order: str, skips: bool) -> None:
+        super().__init__()
+        sizes = [min(limit, width * 2**i) for i in range(blocks + 1)]  # after each encoding block
+        down, up = [inputs, *sizes[1:]], sizes[::-1]
+        joined = [0, *up[1:-1]] if skips else [0] * blocks  # channels that join the input of each decoding block
+        self.skips, self.outputs = skips, width + inputs if skips else width
+        self.encoder = nn.ModuleList(encoding_block(a, b, order) for a, b in pairwise(down))
+        self.decoder = nn.ModuleList(decoding_block(up[i] + joined[i], up[i + 1]) for i in range(blocks))
+
+    def forward(self, x: Tensor) -> Tensor:
+        kept = [x]
+        for block in self.encoder:
+            kept.append(block(kept[-1]))
+        y = kept.pop()
+        for block in self.decoder:
+            y = torch.cat((block(y), kept.pop()), dim=1) if self.skips else block(y)
+        return y
+
+
+class MaskNetwork(nn.Module):
+    """What m and r have in common: an encoder-decoder and a head, (B, inputs, S, S) to masks (B, 1, S, S) in [0, 1].
+
+    released: the head of m has no padding and its output is padded with zeros (a black frame of three pixels in
     every published mask); here: padding inside the head, because the border is part of the picture.
     """
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, inputs: int, width: int, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.body = mask_body(3, config.mask_width, config)
-        self.head = nn.Conv2d(self.body.outputs, 1, 7, padding=3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.config.mask_shrink == "gaussian":
-            x = gaussian_blur(x, 13, 1.5)
-        x = down(x, self.config.reduction).to(self.head.weight.dtype)
-        return torch.sigmoid(self.head(self.body(x)).float() / self.config.temperature)
-
-
-class MaskRefiner(nn.Module):
-    """r: D(s), m_s and a perturbed driver mask, (B, 5, R/4, R/4), to the refined mask (B, 1, R/4, R/4)."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.body = mask_body(5, config.refiner_width, config)
+        # paper: no skips; here, with mask_skips: taught masks show eyes and lips, which do not fit through 4×4 pixels.
+        order, limit, skips = config.encoder_order, config.max_channels, config.mask_skips
+        self.body = EncoderDecoder(inputs, width, config.mask_blocks, limit, order, skips)
         self.head = nn.Conv2d(self.body.outputs, 1, 7, padding=3)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -75,11 +123,23 @@ class MaskRefiner(nn.Module):
         return torch.sigmoid(self.head(self.body(x)).float() / self.config.temperature)
 
 
-def mask_body(inputs: int, width: int, config: ModelConfig) -> EncoderDecoder:
-    """The encoder-decoder of m and r."""
-    # paper: without skips; here, with mask_skips: taught masks show eyes and lips, which do not fit through 4×4 pixels.
-    order, limit = config.encoder_order, config.max_channels
-    return EncoderDecoder(inputs, width, config.mask_blocks, limit, order, config.mask_skips)
+class MaskGenerator(MaskNetwork):
+    """m: (B, 3, R, R) frames to (B, 1, R/4, R/4) masks in [0, 1]; the same network for source and driver."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(3, config.mask_width, config)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.config.mask_shrink == "gaussian":
+            x = gaussian_blur(x, 13, 1.5)
+        return super().forward(down(x, self.config.reduction))
+
+
+class MaskRefiner(MaskNetwork):
+    """r: D(s), m_s and a perturbed driver mask, (B, 5, R/4, R/4), to the refined mask (B, 1, R/4, R/4)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(5, config.refiner_width, config)
 
 
 class LowResGenerator(nn.Module):

@@ -33,13 +33,14 @@ from animask.datasets import (
 )
 from animask.errors import InputError
 from animask.images import fit, read_image
-from animask.moves import flip, move
+from animask.perturb import uniform
 
 HELD_OUT_CLIPS = 64  # of the test split, for the previews while training
 TOON, CLIP, STILL = range(3)  # kinds of samples
 FAR = 0.25  # taught: the two frames of a clip lie at least this part of its length apart, or r would answer m_s
 MOVING = 0.4  # share of the frames of clips that are moved; where neither is, h learns what rests
 SHIFT, SHIFT_STILL = 0.08, 0.12  # how far, of clips and of stills
+BEND = 0.09  # of a still: its 4×4 points move by up to this part of half its side
 
 
 class Sample(NamedTuple):
@@ -155,9 +156,6 @@ def shake(batch: Batch, config: TrainConfig, mask_size: int, generator: torch.Ge
     if config.stills or len(clay_s):
         s, clay_s = shift(s, clay_s, kinds, generator)
         target, clay_d = shift(target, clay_d, kinds, generator)
-    if not len(clay_s):
-        s, target = flip([s, target], config.flips, generator)
-        return Batch(kinds, s, target, other, clay_s, clay_d, clay_o)
     return Batch(kinds, *flip([s, target, other, clay_s, clay_d, clay_o], config.flips, generator))
 
 
@@ -171,6 +169,38 @@ def shift(frames: Tensor, clay: Tensor, kinds: Tensor, generator: torch.Generato
     if len(clay):
         clay = torch.where(chosen, resize(moved[:, 3:], clay.shape[3]), clay)
     return torch.where(chosen, moved[:, :3], frames), clay
+
+
+def flip(images: list[Tensor], how: str, generator: torch.Generator) -> list[Tensor]:
+    """Source, target and what belongs to them, flipped sample by sample as TrainConfig.flips says.
+
+    In time, source and target change places, where there is no clay; in space, all of a sample is mirrored. Later
+    images may be fewer than the sources, of the first samples.
+    """
+    chance = uniform((len(images[0]), 1, 1, 1), 0, 1, images[0], generator)
+    if how == "time-or-mirror":
+        s, target, *others = images
+        images = [torch.where(chance < 0.5, target, s), torch.where(chance < 0.5, s, target), *others]
+    mirrored = {"none": chance < 0, "mirror": chance < 0.5, "time-or-mirror": chance >= 0.75}[how]
+    return [torch.where(mirrored[: len(x)], x.flip(3), x) for x in images]
+
+
+def move(x: Tensor, amount: Tensor, bend: Tensor, generator: torch.Generator) -> Tensor:
+    """Shift by up to `amount` of the side, scale by 1 ± amount, turn by up to `amount` radians; reflected borders.
+
+    amount: (B,), 0 leaves an image as it is. bend: (B,), 1 for those that are warped smoothly as well, else 0.
+    """
+    dx, dy, zoom, turn = uniform((4, len(x)), -1, 1, x, generator) * amount
+    cos, sin = torch.cos(turn) / (1 + zoom), torch.sin(turn) / (1 + zoom)
+    points = uniform((len(x), 2, 4, 4), -BEND, BEND, x, generator) * bend.view(-1, 1, 1, 1)
+    return resample(x, (cos, -sin, 2 * dx, sin, cos, 2 * dy), points, "reflection")
+
+
+def resample(x: Tensor, matrix: tuple[Tensor, ...], points: Tensor, borders: str) -> Tensor:
+    """Images at the places of an affine map, six numbers (B,) row by row, plus a smooth field through (B, 2, 4, 4)."""
+    grid = functional.affine_grid(torch.stack(matrix, dim=1).view(-1, 2, 3), list(x.shape), align_corners=False)
+    field = functional.interpolate(points, size=x.shape[2:], mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
+    return functional.grid_sample(x, grid + field, padding_mode=borders, align_corners=False)
 
 
 def resize(clay: Tensor, size: int) -> Tensor:

@@ -12,11 +12,10 @@ from torch import Tensor, nn
 
 from animask.config import TrainConfig
 from animask.errors import InputError
-from animask.found import Found
+from animask.lessons import Found, Taught
 from animask.model import Animator
 from animask.pairs import Batch, shake
 from animask.ranks import Ranks
-from animask.taught import Taught
 from animask.weights import read_config, read_metadata, read_tensors, write_tensors
 
 R_START = 1  # epochs before r learns to refine masks that are found
@@ -153,22 +152,17 @@ def load_checkpoint(trainer: Trainer, run: Path) -> None:
         words = f"{path} is of another model: {', '.join(different)}."
         raise InputError(words, "Resume with the settings that the run began with.")
     try:
-        restore(trainer, read_tensors(path))
+        tensors = read_tensors(path)
+        for prefix, module in (("model.", trainer.model), ("ema.", trainer.ema)):
+            module.load_state_dict({x.removeprefix(prefix): tensors[x] for x in tensors if x.startswith(prefix)})
+        for name, parameter in trainer.model.named_parameters():
+            if f"optimizer.step.{name}" in tensors:  # not of r, where it does not learn yet
+                step, *moments = (tensors[f"optimizer.{key}.{name}"].to(parameter.device) for key in MOMENTS)
+                # as the optimiser makes them, with the parameter's order in memory
+                moments = [torch.empty_like(parameter).copy_(moment) for moment in moments]
+                trainer.optimizer.state[parameter] = dict(zip(MOMENTS, (step, *moments), strict=True))
         trainer.step, trainer.samples = int(about["step"]), int(about["samples"])
         trainer.seconds = float(about["seconds"])
     except (KeyError, RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path} is damaged: {reason}.", "Start a new run with another --out.") from error
-
-
-def restore(trainer: Trainer, tensors: dict[str, Tensor]) -> None:
-    """Put saved tensors into the model, its average and the optimiser."""
-    for prefix, module in (("model.", trainer.model), ("ema.", trainer.ema)):
-        state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-        module.load_state_dict(state)
-    for name, parameter in trainer.model.named_parameters():
-        if f"optimizer.step.{name}" in tensors:
-            step, *moments = (tensors[f"optimizer.{key}.{name}"].to(parameter.device) for key in MOMENTS)
-            # as the optimiser makes them, with the parameter's order in memory
-            moments = [torch.empty_like(parameter).copy_(moment) for moment in moments]
-            trainer.optimizer.state[parameter] = dict(zip(MOMENTS, (step, *moments), strict=True))

@@ -1,11 +1,13 @@
-"""`train`: a run from its settings to its weights, on one device or many processes, resumable at any step."""
+"""`train`: a run from its settings to its weights, on one device or many processes, resumable at any step; and what it
+leaves to be looked at: figures in log.jsonl, held-out figures and sheets, and words on both."""
 
+import json
 import math
 import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from functools import partial
@@ -15,24 +17,33 @@ from types import FrameType
 from typing import Any
 
 import cv2
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from animask.config import ModelConfig, TrainConfig, merge, read_toml
+from animask.config import ModelConfig, TrainConfig, merge, read_toml, write_toml
 from animask.datasets import Report, locate
 from animask.devices import pick_precision
 from animask.errors import AnimaskError, InputError
-from animask.found import Found
+from animask.files import replacing
+from animask.images import to_tensor, write_image
+from animask.lessons import Found, Taught
 from animask.model import Animator
-from animask.pairs import Batch, Pairs, collate, has_clay, open_pairs
-from animask.progress import CONFIG, Case, cut_log, describe, hold_out, preview, write_log, write_toml
+from animask.pairs import Batch, Pairs, collate, has_clay, open_pairs, unpack
 from animask.ranks import SIGNALS, Ranks, companions, handling
-from animask.taught import Taught
+from animask.streaming import device_of, encode_source, lay_out, trace_frames
 from animask.trainer import CHECKPOINT, Trainer, load_checkpoint, save_checkpoint
-from animask.weights import WEIGHTS, fetch_vgg19, find_weights, load_model, save_model
+from animask.weights import WEIGHTS, find_weights, load_model, save_model
 
 ENDINGS = {0: "finished", signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}  # the highest of all ranks counts
+LOG, CONFIG, PREVIEWS = "log.jsonl", "config.toml", "previews"
+DARK, BRIGHT, STILL = 0.005, 0.995, 0.001  # mean of masks that are 0 or 1 everywhere; mean change of those that rest
+PATIENCE = 3000  # steps that masks which are found may take
+CASES = 32  # held-out pairs that are measured
+SHOWN = 4  # of them in the sheet: driven by their own target, then by the target of the next
+
+Case = tuple[np.ndarray, np.ndarray]  # a held-out source and a target of the same identity, RGB uint8 (R, R, 3)
 
 
 @dataclass(frozen=True)
@@ -140,7 +151,7 @@ def set_up(
         raise InputError(f"{run.out} holds a run already.", "Continue it with --resume, or choose another --out.")
     config = complete(model_config, config, run.dataset, ranks.device, report)
     model = new_model(model_config, config.seed, None if run.resume else run.init)
-    lesson = new_lesson(config)
+    lesson = (Taught if config.masks == "taught" else Found)(config)
     pairs, test = open_pairs(run.dataset, model_config, config, report)
     trainer = Trainer(model, lesson, config, max(1, len(pairs) // (config.batch * ranks.world)), ranks)
     if run.resume:
@@ -168,13 +179,6 @@ def complete(
         report("no clip has clay (`animask prepare` paints that of faces): masks are found, with --perceptual lpips")
         return replace(config, masks="found", perceptual="lpips")
     return config
-
-
-def new_lesson(config: TrainConfig) -> Found | Taught:
-    """What the networks are trained with. Raises MissingError where VGG-19 is needed and not there."""
-    if config.masks == "taught":
-        return Taught(config)
-    return Found(config, fetch_vgg19() if config.perceptual == "vgg19" else None)
 
 
 def new_model(config: ModelConfig, seed: int, init: str | None) -> Animator:
@@ -264,28 +268,96 @@ class Loop:
         for name, value in values.items():
             if not math.isfinite(value):
                 raise FloatingPointError(f"{name} is not finite")
+        shown = "  ".join(f"{name} {value:.4f}" for name, value in values.items())
         pace = (trainer.samples - self.first) / max(1e-9, time.monotonic() - self.begun)
         values |= {"lr": trainer.lr(), "samples_per_second": pace}
         self.figures |= values
         if self.leads:
             write_log(self.run.out, trainer.step, values)
-            left = trainer.seconds * (1 - trainer.share()) / max(1e-9, trainer.share())
-            self.report(describe(trainer.step, trainer.share(), self.figures, left))
+            share = trainer.share()
+            minutes = trainer.seconds * (1 - share) / max(1e-9, share) / 60
+            self.report(f"step {trainer.step} ({share:.0%})  {shown}  {pace:.1f} samples/s  {minutes:.0f} min left")
 
     def preview(self) -> None:
-        """Held-out figures and a sheet of the averaged model, in eval mode."""
-        step, model = self.trainer.step, self.trainer.ema
-        self.figures |= preview(self.run.out, step, model, self.cases, self.figures, self.report)
+        """Held-out figures of the averaged model, a word on masks that show nothing, and a sheet in the run's folder.
+
+        Raises FloatingPointError where the model's values are not finite.
+        """
+        step, model, folder = self.trainer.step, self.trainer.ema, self.run.out / PREVIEWS
+        values = validate(model, self.cases)
+        folder.mkdir(exist_ok=True)
+        write_image(folder / f"{step:07}.png", draw_sheet(model, self.cases))
+        write_log(self.run.out, step, values)
+        coarse, final, copied = values.values()
+        words = f"held-out L1: coarse {coarse:.4f}, final {final:.4f}, copying the source {copied:.4f}"
+        self.report(f"{words} (ratio {final / max(copied, 1e-9):.2f})")
+        if word := judge_masks(step, self.figures):
+            self.report(word)
+        self.figures |= values
 
     def save_weights(self) -> None:
         """The averaged model as fp16 weights, with its origin in the metadata."""
         trainer = self.trainer
-        about = {
-            "dataset": Path(self.run.dataset).name,
-            "steps": str(trainer.step),
-            "samples": str(trainer.samples),
-            "masks": trainer.config.masks,
-            "date": date.today().isoformat(),
-            **{key: f"{self.figures[key]:.5f}" for key in ("val_l1_f", "val_l1_copy")},
-        }
+        about = {"dataset": Path(self.run.dataset).name, "steps": str(trainer.step), "samples": str(trainer.samples)}
+        about |= {"masks": trainer.config.masks, "date": date.today().isoformat()}
+        about |= {key: f"{self.figures[key]:.5f}" for key in ("val_l1_f", "val_l1_copy")}
         save_model(trainer.ema, self.run.out / WEIGHTS, about)
+
+
+def write_log(run: Path, step: int, values: dict[str, float]) -> None:
+    """One line of figures more in the log of a run."""
+    with (run / LOG).open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"step": step, **values}) + "\n")
+
+
+def cut_log(run: Path, step: int) -> None:
+    """Drop what an earlier part of a run logged beyond `step`."""
+    path, kept = run / LOG, ""
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        with suppress(ValueError):  # a kill has cut the line
+            kept += f"{line}\n" if json.loads(line)["step"] <= step else ""
+    with replacing(path) as temporary:
+        temporary.write_text(kept, encoding="utf-8")
+
+
+def judge_masks(step: int, figures: dict[str, float]) -> str:
+    """A word on masks that show nothing, or nothing."""
+    mean, motion = figures.get("mask_mean", 0.5), figures.get("mask_motion", 1.0)  # none before the first step
+    if mean < DARK:
+        fault = f"dark (mean {mean:.5f})"
+    elif mean > BRIGHT:
+        fault = f"1 everywhere (mean {mean:.5f})"
+    elif motion < STILL:
+        fault = f"the same for source and driver (mean change {motion:.5f})"
+    else:
+        return ""
+    if step <= PATIENCE:
+        return f"masks are still {fault}; found masks may need {PATIENCE} steps to wake"
+    return f"WARNING: after {step} steps masks are {fault}: nothing is learnt from the driver; try masks = taught"
+
+
+def hold_out(pairs: Pairs) -> list[Case]:
+    """The first pairs of a held-out stream."""
+    rows = [list(pairs[number].rows[:2]) for number in range(CASES)]
+    frames = [unpack(pair, pairs.resolution, clay=False)[0].permute(0, 2, 3, 1).numpy() for pair in rows]
+    return [(source, target) for source, target in frames]
+
+
+@torch.inference_mode()
+def validate(model: Animator, cases: list[Case]) -> dict[str, float]:
+    """Reconstruction of held-out pairs without r and P_test, as the paper evaluates it; L1 of c, f and the source."""
+    sums = np.zeros(3)
+    for case in cases:
+        s, d = (to_tensor(frame, device_of(model)) for frame in case)
+        c, f = model.render(s, model.m(s), model.m(d))
+        sums += [float((x - d).abs().mean()) for x in (c, f, s)]
+    return dict(zip(("val_l1_c", "val_l1_f", "val_l1_copy"), (sums / len(cases)).tolist(), strict=True))
+
+
+def draw_sheet(model: Animator, cases: list[Case]) -> np.ndarray:
+    """Rows of the columns of the paper's figure 3: SHOWN reconstructions, then SHOWN animations across identities."""
+    rows: list[np.ndarray] = []
+    for i in range(SHOWN * 2):
+        source, driver = cases[i % SHOWN][0], cases[i % SHOWN + i // SHOWN][1]
+        rows += lay_out(trace_frames(model, encode_source(model, source), [driver]), source, [driver], "strip")
+    return np.vstack(rows)

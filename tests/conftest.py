@@ -16,7 +16,7 @@ import pytest
 import torch
 from training_cases import make_data
 
-from animask import progress, trainer
+from animask import trainer, training
 from animask.cli import main
 from animask.config import MODEL_PRESETS
 from animask.images import write_image
@@ -103,7 +103,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = str(tmp_path_factory.getbasetemp() / "cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ANIMASK_CACHE", folder)
-        for module, name, value in ((progress, "CASES", 5), (progress, "SHOWN", 2), (trainer, "SETTLING", 2)):
+        for module, name, value in ((training, "CASES", 5), (training, "SHOWN", 2), (trainer, "SETTLING", 2)):
             patch.setattr(module, name, value)
         yield folder
 

@@ -37,11 +37,6 @@ def test_released_preset_differs_where_the_released_code_does():
 # values
 
 
-@pytest.mark.parametrize(("resolution", "blocks"), [(64, 2), (96, 3), (128, 5), (512, 5)])
-def test_any_resolution_that_divides_is_accepted(resolution, blocks):
-    assert ModelConfig(resolution=resolution, blocks=blocks, mask_blocks=min(blocks, 4)).mask_size == resolution // 4
-
-
 @pytest.mark.parametrize("resolution", [1, 100, 192, 257])
 def test_resolution_that_does_not_divide_is_refused_with_one_that_does(resolution):
     with pytest.raises(InputError, match="128") as caught:
@@ -137,6 +132,15 @@ def test_recipe_that_is_none_is_refused(tmp_path, text):
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(InputError, match=r"recipe\.toml"):
         config.read_toml(path)
+
+
+@pytest.mark.parametrize("text", ['a "quoted" \\ path', "späße 😀", "tab\t, line\n, bell\x07", "c:\\new"])
+def test_the_resolved_configuration_is_read_back(text, tmp_path):
+    for name in config.MODEL_PRESETS:
+        model, train = config.MODEL_PRESETS[name], config.update(config.TRAIN_PRESETS[name], {"steps": 5, "data": text})
+        config.write_toml(tmp_path / "config.toml", text, model, train)
+        assert resolve(config.read_toml(tmp_path / "config.toml")) == (text, model, train)
+        assert model.preset == name
 
 
 def test_merged_recipes_say_what_the_second_says():

@@ -4,17 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from animask.losses import (
-    LooksLoss,
-    PerceptualLoss,
-    VGGFeatures,
-    clay_loss,
-    clay_weight,
-    make_loss,
-    mask_loss,
-    pixel_loss,
-    pyramid,
-)
+from animask.losses import LooksLoss, Lpips, PerceptualLoss, clay_loss, clay_weight, mask_loss, pixel_loss, pyramid
 
 # torchvision's `vgg19().features`: index of each convolution, its inputs and outputs
 CONVOLUTIONS = (
@@ -30,17 +20,13 @@ def noise(*shape):
     return torch.rand(shape, generator=torch.Generator().manual_seed(0))
 
 
-def vgg(relus):
-    """A VGG with random weights."""
-    network = VGGFeatures(relus)
-    generator = torch.Generator().manual_seed(0)
-    for parameter in network.parameters():
-        parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.1)
-    return network
-
-
-def losses():
-    return [PerceptualLoss(vgg((1, 3)), (1, 2)), LooksLoss((1, 2))]
+def perceptual(relus, scales):
+    """With random weights of VGG-19."""
+    generator, state = torch.Generator().manual_seed(0), {}
+    for index, inputs, outputs in CONVOLUTIONS[: max(relus)]:
+        state[f"features.{index}.weight"] = torch.randn((outputs, inputs, 3, 3), generator=generator) * 0.1
+        state[f"features.{index}.bias"] = torch.randn((outputs,), generator=generator) * 0.1
+    return PerceptualLoss(relus, scales, state)
 
 
 def compare(loss, a, b):
@@ -56,7 +42,7 @@ def test_mask_loss_is_the_mean_absolute_difference():
     assert mask_loss(m_dr, m_d) == (0.5 + 0 + 1 + 0.5) / 4
 
 
-# the pyramid and the distance
+# the pyramid
 
 
 def test_pyramid_averages_blocks():
@@ -65,14 +51,6 @@ def test_pyramid_averages_blocks():
     assert torch.equal(full, x)
     assert torch.equal(half[0, 0], torch.tensor([[2.5, 4.5], [10.5, 12.5]]))
     assert quarter.flatten().tolist() == [7.5]
-
-
-def test_distance_lets_the_gradient_through_to_the_image_only():
-    for loss in losses():
-        x = noise(1, 3, 32, 32).requires_grad_()
-        compare(loss, x, torch.zeros(1, 3, 32, 32)).backward()
-        assert x.grad.abs().max() > 0
-        assert not any(parameter.requires_grad for parameter in loss.parameters())
 
 
 # taught masks
@@ -113,21 +91,21 @@ def test_vgg_takes_all_weights_of_torchvision_under_their_names():
     for index, inputs, outputs in CONVOLUTIONS:
         state[f"features.{index}.weight"] = torch.tensor(index + 0.5).expand(outputs, inputs, 3, 3)
         state[f"features.{index}.bias"] = torch.tensor(-float(index)).expand(outputs)
-    network = make_loss("vgg19", range(1, 17), (1, 2, 4), state).network
-    assert network.state_dict().keys() == state.keys() - {"classifier.0.weight"}
+    loss = PerceptualLoss(range(1, 17), (1,), state)
+    assert len(loss.network.state_dict()) == len(state) - 1
     for index, _, _ in CONVOLUTIONS:
-        assert network.features[index].weight.unique().tolist() == [index + 0.5]
-        assert network.features[index].bias.unique().tolist() == [-index]
+        assert loss.network[index].weight.unique().tolist() == [index + 0.5]
+        assert loss.network[index].bias.unique().tolist() == [-index]
     sides = [32] * 2 + [16] * 2 + [8] * 4 + [4] * 4 + [2] * 4
-    assert [x.shape[2] for x in network(torch.zeros(1, 3, 32, 32))] == sides
+    assert [x.shape[2] for x in loss.features(torch.zeros(1, 3, 32, 32))] == sides
 
 
 # the perceptual losses
 
 
 def test_perceptual_loss_sums_scales_and_layers_by_hand():
-    network = vgg((1, 3))
-    first, second, third = (network.features[index] for index in (0, 2, 5))
+    loss = perceptual((1, 3), (1, 2))
+    first, second, third = (loss.network[index] for index in (0, 2, 5))
     mean, std = (torch.tensor(x).view(1, 3, 1, 1) for x in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
 
     def relus(x):
@@ -138,7 +116,7 @@ def test_perceptual_loss_sums_scales_and_layers_by_hand():
     halves = [functional.avg_pool2d(x, 2) for x in (a, b)]
     pairs = [*zip(relus(a), relus(b), strict=True), *zip(*map(relus, halves), strict=True)]
     expected = sum((x - y).abs().mean() for x, y in pairs)
-    assert compare(PerceptualLoss(network, (1, 2)), a, b) == pytest.approx(expected.item(), rel=1e-5)
+    assert compare(loss, a, b) == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_looks_are_lpips_and_pixels_at_every_scale():
@@ -146,3 +124,44 @@ def test_looks_are_lpips_and_pixels_at_every_scale():
     loss = LooksLoss((1, 2))
     pixels = (a - b).abs().mean() + functional.avg_pool2d(a - b, 2).abs().mean()
     assert compare(loss, a, b) == pytest.approx((pixels + loss.lpips(a, b).mean()).item(), rel=1e-5)
+
+
+# LPIPS
+
+
+RAMP = torch.linspace(0, 1, 64).expand(1, 3, 64, 64)
+PUBLISHED = [  # lpips.LPIPS(net="alex", version="0.1") of the package lpips 0.1.4 says this of each
+    (torch.zeros(1, 3, 64, 64), torch.ones(1, 3, 64, 64), 0.81379),
+    (RAMP, RAMP.transpose(2, 3), 0.51098),
+]
+
+
+@pytest.fixture(scope="module")
+def lpips() -> Lpips:
+    return Lpips()
+
+
+@pytest.mark.parametrize("a, b, expected", PUBLISHED)
+def test_it_answers_what_the_published_package_answers(lpips, a, b, expected):
+    assert lpips(a, b).item() == pytest.approx(expected, abs=2e-4)  # ours is kept in half precision
+
+
+def test_half_precision_by_autocast_moves_it_by_less_than_a_hundredth(lpips):
+    with torch.autocast("cpu", torch.bfloat16):
+        value = lpips(RAMP, RAMP.transpose(2, 3))
+    assert value.dtype == torch.float32
+    assert value.item() == pytest.approx(0.51098, rel=0.01)
+
+
+@pytest.mark.parametrize("loss", [perceptual((1, 3), (1, 2)), LooksLoss((1, 2))])
+def test_gradients_reach_the_picture_alone_and_are_finite_on_black(loss):
+    picture = torch.zeros(1, 3, 64, 64, requires_grad=True)
+    compare(loss, picture, RAMP).backward()
+    assert picture.grad.isfinite().all() and picture.grad.abs().max() > 0
+    assert not any(parameter.requires_grad for parameter in loss.parameters())
+
+
+def test_the_form_of_vgg_is_zero_for_equal_pictures_only():
+    values = Lpips("vgg16")(torch.cat([RAMP, RAMP]), torch.cat([RAMP, RAMP.flip(3)]))
+    assert values.shape == (2,)
+    assert values[0] == 0 < values[1]

@@ -6,36 +6,24 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from training_cases import SIDE, TINY, make_model, seeded
 
-from animask.config import MODEL_PRESETS
 from animask.losses import mask_loss
-from animask.model import Animator, cat
+from animask.model import cat
 from animask.networks import move
 from animask.perturb import p_test, p_train
-
-TINY = MODEL_PRESETS["tiny"]
-SIDE = TINY.resolution
 
 
 @pytest.fixture
 def model():
-    """A tiny model, the same in every run."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return Animator(TINY)
+    return make_model()
 
 
 @pytest.fixture
 def model_with_flow():
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = Animator(replace(TINY, flow=True))
-        nn.init.normal_(model.l.head.weight[3:], std=0.01)
-        return model
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
+    model = make_model(replace(TINY, flow=True))
+    nn.init.normal_(model.l.head.weight[3:], std=0.01, generator=seeded())
+    return model
 
 
 def frames(count, seed=0):

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from training_cases import centre, disc, seeded
 
 from animask import pairs
 from animask.clay import clay_path
@@ -13,7 +14,7 @@ from animask.config import MODEL_PRESETS, TrainConfig
 from animask.datasets import TOON_IDENTITIES, TROUPE, pack, save_array, spread
 from animask.errors import InputError
 from animask.images import write_image
-from animask.pairs import CLIP, STILL, TOON, Batch, Pairs, Sample, collate, shake
+from animask.pairs import CLIP, STILL, TOON, Batch, Pairs, Sample, collate, flip, move, shake
 
 SIDE = 8
 TINY = MODEL_PRESETS["tiny"]
@@ -153,6 +154,46 @@ def test_pictures_and_clips_are_moved_and_all_are_flipped_with_their_clay(kind, 
     if clay:
         red = torch.nn.functional.interpolate(found.s[:, :1], size=32, mode="area")
         assert (red - found.clay_s).abs().mean() < 0.03
+
+
+# flips and movements, against answers known by hand
+
+
+def test_mirrored_samples_are_mirrored_in_every_image_and_others_are_left():
+    s = torch.rand((64, 3, 4, 4), generator=seeded())
+    pair = flip([s, s + 1, s[:10] + 2], "mirror", seeded(1))
+    chosen = [bool(torch.equal(x, y.flip(2))) for x, y in zip(pair[0], s, strict=True)]
+    assert 20 < sum(chosen) < 44
+    for i, mirrored in enumerate(chosen):
+        wanted = s[i].flip(2) if mirrored else s[i]
+        assert torch.equal(pair[0][i], wanted)
+        assert torch.equal(pair[1][i], wanted + 1)
+        assert i >= 10 or torch.equal(pair[2][i], wanted + 2)
+    assert torch.equal(flip([s], "none", seeded())[0], s)
+
+
+def test_time_runs_backwards_for_half_and_a_quarter_is_mirrored():
+    s, target = torch.zeros(400, 1, 1, 2), torch.ones(400, 1, 1, 2)
+    s[..., 1] = 0.5
+    a, b = flip([s, target], "time-or-mirror", seeded())
+    swapped = (a == 1).all(3).flatten()
+    mirrored = (a[..., 0] == 0.5).flatten()
+    assert 160 < swapped.sum() < 240
+    assert 70 < mirrored.sum() < 130
+    assert not (swapped & mirrored).any()
+    assert (b[swapped] < 1).all()
+
+
+def test_a_movement_stays_within_its_amount_and_none_leaves_the_image():
+    images = disc(32, 32, 3).expand(200, -1, -1, -1).contiguous()
+    still = torch.zeros(200)
+    assert torch.allclose(move(images, still, still, seeded()), images, atol=1e-4)
+    moved = move(images, still + 0.1, still, seeded())
+    offsets = torch.tensor([[abs(v - 32) for v in centre(x[None])] for x in moved])
+    assert 5 < offsets.max() < 6.5 * 1.12
+    assert (move(images, still, still + 1, seeded()) - images).abs().amax((1, 2, 3)).min() > 0.1, "bent"
+    flat = move(images * 0 + 0.3, still + 0.12, still + 1, seeded())
+    assert torch.allclose(flat, torch.full_like(flat, 0.3), atol=1e-5), "no black borders"
 
 
 # opening

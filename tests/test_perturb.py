@@ -4,13 +4,10 @@ import colorsys
 
 import pytest
 import torch
+from training_cases import seeded
 
 from animask import perturb
 from animask.perturb import augment, cut_below, hue_shift, p_test, p_train, resampling, stretch, strips
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def noise(*shape):

@@ -34,7 +34,7 @@ def gradients(trainer: Trainer, batch: Batch) -> dict[str, torch.Tensor]:
     trainer.lesson.config = trainer.config
     trainer.optimizer.step = lambda: None
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("animask.found.augment", lambda x, generator: x.flip(1))
+        patch.setattr("animask.lessons.augment", lambda x, generator: x.flip(1))
         trainer.learn(batch)
     return {name: x.grad.contiguous() for name, x in trainer.model.named_parameters() if x.grad is not None}
 

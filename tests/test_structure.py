@@ -9,13 +9,13 @@ PACKAGE = ROOT / "animask"
 
 # The layout, a rank a row: a module imports what stands in a row above it or before it in its own, in folders too.
 RANKS = """
-errors files devices config layers perturb lpips losses metrics
-images probing writer video networks faces clay moves
+errors files devices config perturb losses metrics
+images probing writer video networks faces clay
 model fusion crops shots originals datasets pairs detectors preparation
 weights
 streaming exporting
 animation jobs cases benchmark results evaluation study \
-ranks found taught trainer progress training
+ranks lessons trainer training
 cli.screen cli.animate cli.bench cli.eval cli.export cli.info cli.prepare cli.train cli __init__ __main__
 """
 TOONS = "identity pose geometry paint mouth beard eyes face hair scene rendering clay"  # a folder that imports no other
@@ -102,9 +102,9 @@ def test_public_functions_and_classes_are_documented():
 
 def test_sizes_are_numbers_of_the_configuration_only():
     model_code = (
-        *("layers", "perturb", "networks", "model", "weights"),
+        *("perturb", "networks", "model", "weights"),
         *("streaming", "crops", "animation", "training", "evaluation"),
-        *("moves", "found", "taught", "trainer", "progress", "ranks"),
+        *("lessons", "trainer", "ranks"),
     )
     check(
         (path, node, node.value)
@@ -117,7 +117,7 @@ def test_detach_lives_in_the_model():
     """Which loss moves which network is decided in one place."""
     check(
         (path, node, node.attr)
-        for path, node in nodes("layers", "perturb", "networks", "losses")
+        for path, node in nodes("perturb", "networks", "losses")
         if isinstance(node, ast.Attribute) and node.attr in ("detach", "no_grad", "inference_mode")
     )
 

@@ -5,13 +5,12 @@ import copy
 import pytest
 import torch
 from conftest import full_disk
-from training_cases import SIDE, TINY, assert_same, make_batch, make_model, make_trainer
+from training_cases import TINY, assert_same, make_batch, make_model, make_trainer, numbers
 
 from animask import config as configuration
-from animask import found, trainer
+from animask import trainer
 from animask.config import TRAIN_PRESETS
 from animask.errors import AnimaskError, InputError
-from animask.found import measure
 from animask.perturb import augment
 from animask.trainer import CHECKPOINT, Trainer, load_checkpoint, save_checkpoint, update_average
 
@@ -20,10 +19,6 @@ BATCH = make_batch()
 
 def weights(network: torch.nn.Module) -> torch.Tensor:
     return torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
-
-
-def numbers(figures: dict[str, torch.Tensor]) -> dict[str, float]:
-    return {name: value.item() for name, value in figures.items()}
 
 
 # the equations
@@ -61,14 +56,6 @@ def test_r_joins_after_the_first_epoch_where_masks_are_found():
     assert not torch.equal(weights(taught.model.r), before)
 
 
-@pytest.mark.parametrize(("jitter", "widths"), [("driver", [SIDE]), ("all", [SIDE, 2 * SIDE])])
-def test_jitter_of_the_driver_alone_and_of_all(jitter, widths, monkeypatch):
-    seen = []
-    monkeypatch.setattr(found, "augment", lambda x, generator: seen.append(x.shape[3]) or x)
-    make_trainer(jitter=jitter).learn(BATCH)
-    assert seen == widths, "the pair shares a draw"
-
-
 @pytest.mark.parametrize("masks", ["found", "taught"])
 def test_bf16_keeps_weights_in_fp32_and_agrees_roughly(masks):
     batch = make_batch(toons=1 if masks == "taught" else None)
@@ -77,18 +64,6 @@ def test_bf16_keeps_weights_in_fp32_and_agrees_roughly(masks):
     assert {parameter.dtype for parameter in mixed.model.parameters()} == {torch.float32}
     assert a == pytest.approx(b, rel=0.1, abs=0.02)
     assert a != b
-
-
-def test_measures_by_hand():
-    def mask(*values: float) -> torch.Tensor:
-        return torch.tensor(values).view(2, 1, 1, 2)
-
-    m_s, m_d = mask(0, 0, 0.5, 0.5), mask(0, 1, 0.5, 0.75)
-    c, f, s, target = (torch.full((2, 3, 4, 4), value) for value in (0.5, 0.25, 0.0, 1.0))
-    spread = (0.5**0.5 + 0.25 * 0.5**0.5) / 2  # of two values: their distance / √2
-    wanted = {"l1_c": 0.5, "l1_f": 0.25, "l1_copy": 1.0}
-    wanted |= {"mask_mean": 2.25 / 4, "mask_spread": spread, "mask_motion": 1.25 / 4}
-    assert numbers(measure(s, target, m_s, m_d, c, f, target / 2)) == pytest.approx(wanted)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

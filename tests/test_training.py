@@ -2,22 +2,38 @@
 
 import json
 import os
+import re
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from training_cases import TINY, assert_same, finish, make_data, run_tiny, settings, start, state_of
+from training_cases import (
+    CPU,
+    SIDE,
+    TINY,
+    assert_same,
+    finish,
+    frame,
+    make_data,
+    make_model,
+    run_tiny,
+    settings,
+    start,
+    state_of,
+)
 
-from animask import progress, training
-from animask.config import MODEL_PRESETS, TRAIN_PRESETS, update
+from animask import training
+from animask.config import MODEL_PRESETS, TRAIN_PRESETS, TrainConfig, update
+from animask.datasets import pack, save_array
 from animask.errors import AnimaskError, InputError
-from animask.images import read_image
-from animask.pairs import Batch
+from animask.images import read_image, to_tensor
+from animask.pairs import Batch, Pairs
 from animask.trainer import CHECKPOINT, Trainer
-from animask.training import Run, catch_signals, complete, new_model, train
+from animask.training import Case, Run, hold_out, judge_masks, new_model, train
 from animask.weights import load_model, read_metadata
 
 STEPS = 6
@@ -66,7 +82,9 @@ def test_a_run_leaves_weights_checkpoint_previews_and_a_log_of_all_figures(whole
     assert figures <= log[0].keys()
     assert [line["step"] for line in log if "val_l1_f" in line] == [4, 6]
     words = json.loads((whole / "words.json").read_text())
-    assert sum(word.startswith(f"step {STEPS} ") for word in words) == 1
+    (line,) = [word for word in words if word.startswith(f"step {STEPS} ")]
+    shown = f"loss {log[-2]['loss']:.4f}  loss_c {log[-2]['loss_c']:.4f}"
+    assert re.fullmatch(rf"step 6 \(100%\)  {shown}  .* \d+\.\d samples/s  0 min left", line)
     assert sum(word.startswith("held-out L1") for word in words) == 2
 
 
@@ -89,11 +107,11 @@ def test_clips_without_clay_are_trained_on_as_found_and_a_line_says_so(tmp_path)
 def test_the_crop_follows_the_device_and_fits_the_blocks():
     model, config = MODEL_PRESETS["compact"], update(TRAIN_PRESETS["compact"], {"toons": 1.0})
     for device, crop in (("cpu", 128), ("cuda", 256)):
-        assert complete(model, config, "toons", torch.device(device), print).crop == crop
-    assert complete(model, update(config, {"crop": 160}), "toons", torch.device("cuda"), print).crop == 160
+        assert training.complete(model, config, "toons", torch.device(device), print).crop == crop
+    assert training.complete(model, update(config, {"crop": 160}), "toons", torch.device("cuda"), print).crop == 160
     for crop in (100, 512):
         with pytest.raises(InputError, match="32"):
-            complete(model, update(config, {"crop": crop}), "toons", torch.device("cpu"), print)
+            training.complete(model, update(config, {"crop": crop}), "toons", torch.device("cpu"), print)
 
 
 def test_weights_of_other_sizes_are_refused(tiny_weights):
@@ -150,7 +168,7 @@ def test_a_signal_ends_the_run_after_a_step(number, word, data, tmp_path):
 
 
 def test_the_second_interrupt_does_not_wait():
-    with pytest.raises(KeyboardInterrupt), catch_signals() as caught:
+    with pytest.raises(KeyboardInterrupt), training.catch_signals() as caught:
         signal.raise_signal(signal.SIGINT)
         assert caught == [signal.SIGINT]
         signal.raise_signal(signal.SIGTERM)
@@ -179,8 +197,8 @@ def test_figures_that_are_not_finite_stop_the_run_and_keep_the_last_good_checkpo
 
 
 def test_masks_that_show_nothing_are_remarked_on(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(progress, "DARK", 1.0)
-    monkeypatch.setattr(progress, "PATIENCE", 3)
+    monkeypatch.setattr(training, "DARK", 1.0)
+    monkeypatch.setattr(training, "PATIENCE", 3)
     words = run_tiny(tmp_path / "run", data, preview_every=2)
     assert ["WARNING" in word for word in words if "dark" in word] == [False, True, True]
 
@@ -197,3 +215,59 @@ def test_what_is_missing_is_found_before_data_are_decoded(data, tmp_path, monkey
     ):
         with pytest.raises(AnimaskError):
             train(TINY, config, changed, lambda _: None)
+
+
+# what is looked at
+
+
+def test_a_resumed_log_forgets_what_is_done_again(tmp_path):
+    path = tmp_path / "log.jsonl"
+    lines = [json.dumps({"step": step, "loss": 0.5}) for step in (1, 2, 2, 3, 4)]
+    path.write_text("\n".join(lines) + '\n{"step": 5, "lo')
+    training.cut_log(tmp_path, 3)
+    training.write_log(tmp_path, 4, {"loss": 0.25})
+    assert path.read_text() == "\n".join([*lines[:4], '{"step": 4, "loss": 0.25}']) + "\n"
+    training.cut_log(tmp_path, 0)
+    assert path.read_text() == ""
+
+
+@pytest.mark.parametrize(
+    ("mean", "motion", "word"), [(0.001, 0.1, "dark"), (0.999, 0.1, "1 every"), (0.4, 0.0, "same"), (0.2, 0.02, "")]
+)
+def test_masks_that_show_nothing_get_a_word_and_later_a_warning(mean, motion, word):
+    figures = {"mask_mean": mean, "mask_motion": motion}
+    early, late = (judge_masks(step, figures) for step in (training.PATIENCE, training.PATIENCE + 1))
+    assert word in early
+    assert ("WARNING" in early, "WARNING" in late) == (False, bool(word))
+    assert judge_masks(0, {}) == ""
+
+
+@pytest.fixture
+def cases(tmp_path: Path) -> list[Case]:
+    clips = {}
+    for identity in range(3):
+        save_array(tmp_path / f"{identity}.npy", pack([frame(identity, turn) for turn in range(4)], []))
+        clips[str(identity)] = [tmp_path / f"{identity}.npy"]
+    return hold_out(Pairs(SIDE, TrainConfig(), clips))
+
+
+def test_held_out_figures_by_hand(cases):
+    model = make_model().eval()
+    s, d = (to_tensor(np.stack(frames), CPU) for frames in zip(*cases, strict=True))
+    with torch.inference_mode():
+        c, f = model.render(s, model.m(s), model.m(d))
+    wanted = {name: float((x - d).abs().mean()) for name, x in (("val_l1_c", c), ("val_l1_f", f), ("val_l1_copy", s))}
+    assert training.validate(model, cases) == pytest.approx(wanted, rel=1e-4)
+    assert len(cases) == training.CASES
+
+
+def test_the_sheet_shows_reconstructions_and_animations(cases):
+    image = training.draw_sheet(make_model().eval(), cases)
+    shown = training.SHOWN
+    assert image.shape[1] == 8 * SIDE
+    height = image.shape[0] // (2 * shown)
+    pairs = [(i, i) for i in range(shown)] + [(i, i + 1) for i in range(shown)]
+    for row, (source, driver) in enumerate(pairs):
+        line = image[row * height : (row + 1) * height][-SIDE:]
+        assert np.array_equal(line[:, :SIDE], cases[source][0])
+        assert np.array_equal(line[:, 2 * SIDE : 3 * SIDE], cases[driver][1])

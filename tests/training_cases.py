@@ -15,15 +15,16 @@ import cv2
 import numpy as np
 import torch
 
-from animask import progress, trainer
+from animask import trainer, training
 from animask.clay import clay_path
-from animask.config import MODEL_PRESETS, TrainConfig
+from animask.config import MODEL_PRESETS, ModelConfig, TrainConfig
 from animask.images import write_image
+from animask.lessons import Found, Taught
 from animask.model import Animator
 from animask.pairs import CLIP, TOON, Batch
 from animask.ranks import Ranks
 from animask.trainer import Trainer
-from animask.training import Run, new_lesson, train
+from animask.training import Run, train
 from animask.weights import read_metadata, read_tensors
 
 TINY = MODEL_PRESETS["tiny"]
@@ -85,15 +86,17 @@ def pictures(seeds: range, turns: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.stack(frames) if frames else np.empty((0, SIDE, SIDE, 3), np.uint8)).permute(0, 3, 1, 2)
 
 
-def make_model(seed: int = 0) -> Animator:
+def make_model(config: ModelConfig = TINY) -> Animator:
+    """With random weights, the same in every run."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return Animator(TINY)
+        torch.manual_seed(0)
+        return Animator(config)
 
 
 def make_trainer(epoch: int = 1, ranks: Ranks | None = None, **changes: Any) -> Trainer:
     config = settings(**changes)
-    return Trainer(make_model(), new_lesson(config), config, epoch, ranks or Ranks(CPU))
+    lesson = (Taught if config.masks == "taught" else Found)(config)
+    return Trainer(make_model(), lesson, config, epoch, ranks or Ranks(CPU))
 
 
 def run_tiny(out: Path, data: Path, resume: bool = False, ranks: int = 1, **changes: Any) -> list[str]:
@@ -119,6 +122,25 @@ def assert_same(first: Path, second: Path) -> None:
     assert [key for key in one if not torch.equal(one[key], two[key])] == []
 
 
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def disc(x: float, y: float, radius: float, value: float = 0.8, side: int = 64) -> torch.Tensor:
+    """A bright disc on black, (1, 1, side, side); places and radius in pixels."""
+    at = torch.arange(side) + 0.5
+    return value * ((at[None] - x) ** 2 + (at[:, None] - y) ** 2 < radius**2).float().view(1, 1, side, side)
+
+
+def centre(mask: torch.Tensor) -> tuple[float, float]:
+    at = torch.arange(mask.shape[3]) + 0.5
+    return tuple(float((mask.sum(axis).flatten() * at).sum() / mask.sum()) for axis in ((0, 1, 2), (0, 1, 3)))
+
+
+def numbers(figures: dict[str, torch.Tensor]) -> dict[str, float]:
+    return {name: value.item() for name, value in figures.items()}
+
+
 # processes
 
 
@@ -139,7 +161,7 @@ def enter(function: Callable[..., None], arguments: tuple[Any, ...], output: Pat
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    progress.CASES, progress.SHOWN, trainer.SETTLING = 5, 2, 2  # or a preview would take longer than the steps
+    training.CASES, training.SHOWN, trainer.SETTLING = 5, 2, 2  # or a preview would take longer than the steps
     for number, name in ((1, "stdout"), (2, "stderr")):
         os.dup2(os.open(output.with_suffix(f".{name}"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     function(*arguments)

@@ -1,22 +1,17 @@
-"""A taught step: what each network is shown, and which part of the loss moves which."""
+"""Both kinds of steps: what each network is shown, which part of the loss moves which, and what bends masks."""
 
 from dataclasses import replace
 
 import pytest
 import torch
-from training_cases import SIDE, TINY, make_batch, make_model, settings
+from training_cases import SIDE, TINY, centre, disc, make_batch, make_model, make_trainer, numbers, seeded, settings
 
-from animask import taught
-from animask.model import Animator
+from animask import lessons
+from animask.lessons import Taught, borrow_outline, choose_masks, measure, perturb_masks, smooth_warp, window
 from animask.pairs import Batch, shake
 from animask.perturb import p_test
-from animask.taught import Taught, choose_masks, perturb_masks, window
 
 SETTINGS = settings(masks="taught", lambda_looks=1.0)
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def shaken(count: int = 4, toons: int = 2) -> Batch:
@@ -28,6 +23,14 @@ def moved(model: torch.nn.Module) -> set[str]:
     return {
         name for name in "mrlh" if any(x.grad is not None and x.grad.any() for x in getattr(model, name).parameters())
     }
+
+
+@pytest.mark.parametrize(("jitter", "widths"), [("driver", [SIDE]), ("all", [SIDE, 2 * SIDE])])
+def test_jitter_of_the_driver_alone_and_of_all(jitter, widths, monkeypatch):
+    seen = []
+    monkeypatch.setattr(lessons, "augment", lambda x, generator: seen.append(x.shape[3]) or x)
+    make_trainer(jitter=jitter).learn(make_batch())
+    assert seen == widths, "the pair shares a draw"
 
 
 @pytest.mark.parametrize(
@@ -47,19 +50,21 @@ def test_masks_teach_m_and_r_and_frames_teach_l_and_h(weights, networks, toons):
     assert all(value.isfinite() for value in figures.values())
 
 
-def test_the_figures_are_what_they_say():
-    model, batch = make_model().train(), shaken()
-    config = settings(masks="taught", lambda_mask=2.0, lambda_rec=3.0, lambda_looks=0.0, crop=SIDE)
-    loss, figures = Taught(config)(model, batch, seeded())
-    assert figures["l1_copy"] == pytest.approx(float((batch.s - batch.target).abs().mean()))
-    assert 0 < figures["m"] < 1
-    masks = (loss - 3.0 * (figures["loss_c"] + figures["loss_f"])) / 2
-    assert masks > 0
+def test_measures_by_hand():
+    def mask(*values: float) -> torch.Tensor:
+        return torch.tensor(values).view(2, 1, 1, 2)
+
+    m_s, m_d = mask(0, 0, 0.5, 0.5), mask(0, 1, 0.5, 0.75)
+    c, f, s, target = (torch.full((2, 3, 4, 4), value) for value in (0.5, 0.25, 0.0, 1.0))
+    spread = (0.5**0.5 + 0.25 * 0.5**0.5) / 2  # of two values: their distance / √2
+    wanted = {"l1_c": 0.5, "l1_f": 0.25, "l1_copy": 1.0}
+    wanted |= {"mask_mean": 2.25 / 4, "mask_spread": spread, "mask_motion": 1.25 / 4}
+    assert numbers(measure(s, target, m_s, m_d, c, f, target / 2)) == pytest.approx(wanted)
 
 
 def test_a_flow_is_taught_where_the_source_lies():
     """The target is the source seen four pixels further right: that flow scores better than its opposite, or rest."""
-    model = Animator(replace(TINY, flow=True))
+    model = make_model(replace(TINY, flow=True))
     batch = shaken(4, 2)
     batch = batch._replace(target=batch.s.roll(-4, 3))
     loss = {}
@@ -72,15 +77,15 @@ def test_a_flow_is_taught_where_the_source_lies():
 def test_r_gets_the_others_masks_of_toons_and_changed_own_ones_of_clips(monkeypatch):
     model, batch = make_model(), shaken(4, 2)
     m_d, m_o = torch.rand(4, 1, 16, 16, generator=seeded()), torch.rand(2, 1, 16, 16, generator=seeded(1))
-    monkeypatch.setattr(taught, "OTHER_CLAY", 0.0)
-    monkeypatch.setattr(taught, "OWN_CLAY", 0.0)
+    monkeypatch.setattr(lessons, "OTHER_CLAY", 0.0)
+    monkeypatch.setattr(lessons, "OWN_CLAY", 0.0)
     found = perturb_masks(model, batch, m_d, m_o, seeded())
     assert torch.equal(found[:2], p_test(m_o, TINY.threshold, TINY.scale))
     assert not torch.allclose(found[2:], p_test(m_d[2:], TINY.threshold, TINY.scale), atol=0.05)
-    monkeypatch.setattr(taught, "OTHER_CLAY", 1.0)
+    monkeypatch.setattr(lessons, "OTHER_CLAY", 1.0)
     found = perturb_masks(model, batch, m_d, m_o, seeded())
     assert torch.equal(found[:2], p_test(batch.clay_o, TINY.threshold, TINY.scale))
-    monkeypatch.setattr(taught, "OWN_CLAY", 1.0)
+    monkeypatch.setattr(lessons, "OWN_CLAY", 1.0)
     assert not torch.equal(perturb_masks(model, batch, m_d, m_o, seeded())[2:], found[2:])
 
 
@@ -108,6 +113,31 @@ def test_a_window_lies_around_the_face_and_is_the_same_of_every_image():
     assert torch.equal(view(frames[:, :1]), parts[:, :1])
     assert torch.equal(parts[0, 0, 0] - parts[0, 0, 0, 0], torch.arange(128.0))
     assert window(clay, 256, 256, seeded())(frames) is frames
+
+
+def test_a_warped_mask_keeps_its_place_and_changes_its_form():
+    masks = disc(20, 40, 10).expand(100, -1, -1, -1)
+    warped = smooth_warp(masks, seeded())
+    places = torch.tensor([centre(x[None]) for x in warped])
+    assert (places.mean(0) - torch.tensor([20.0, 40.0])).abs().max() < 1
+    sizes = warped.sum((1, 2, 3)) / masks[0].sum()
+    assert 0.6 < sizes.min() < 0.85 < 1.15 < sizes.max() < 1.7
+    assert warped.min() >= 0
+    assert warped.max() <= 1
+
+
+def test_a_borrowed_outline_has_the_own_face_and_the_others_hair():
+    """Own: a face of radius 8 without hair. Other: a face of radius 16 within hair of radius 24."""
+    own = disc(24, 32, 8, 0.8)
+    own[..., 30:32, 22:24] = 0.1  # an eye, which is dark: a hole that belongs to the face
+    other = torch.maximum(disc(40, 32, 24, 0.33), disc(40, 32, 16, 0.7))
+    found = borrow_outline(own, other, seeded())
+    inside = disc(24, 32, 6) > 0
+    assert torch.allclose(found[inside], own[inside], atol=1e-6)
+    ring = (disc(24, 32, 11) - disc(24, 32, 10)) > 0
+    assert (found[ring] - 0.33).abs().median() < 0.05, "hair at half its size around the face"
+    assert not (found > 0.81).any()
+    assert torch.equal(borrow_outline(own, other * 0.4, seeded()), own), "of a mask without a face nothing is lent"
 
 
 def test_a_taught_model_learns_the_clay():
