@@ -13,8 +13,8 @@ from animask.files import bundled
 
 VGG19 = [64] * 2 + [128] * 2 + [256] * 4 + [512] * 8  # channels of its 3×3 convolutions (Simonyan and Zisserman, 2015)
 POOLED = (2, 4, 8, 12)  # those, counted from 0, that follow on a 2×2 max pooling
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-LPIPS_MEAN, LPIPS_STD = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # of pictures in [-1, 1]
+IMAGENET_NORM = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and standard deviation of pictures in [0, 1]
+LPIPS_NORM = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # the same of pictures in [-1, 1]
 EPSILON = 1e-10
 
 
@@ -34,9 +34,6 @@ class PerceptualLoss(nn.Module):
     In two parts, so that the features of a batch are computed once for all that is compared with it.
     """
 
-    mean: Tensor
-    std: Tensor
-
     def __init__(self, relus: Sequence[int], scales: Sequence[int], state: dict[str, Tensor]) -> None:
         """state: ImageNet's weights, under torchvision's names."""
         super().__init__()
@@ -49,14 +46,13 @@ class PerceptualLoss(nn.Module):
                 self.chosen.add(len(self.network) - 1)
         self.network.load_state_dict({name: state[f"features.{name}"] for name in self.network.state_dict()})
         self.requires_grad_(False)
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("norm", torch.tensor(IMAGENET_NORM).view(2, 1, 3, 1, 1), persistent=False)
 
     def features(self, x: Tensor) -> list[Tensor]:
         """All N_j of all scales of one batch of images (B, 3, H, W) in [0, 1], normalised here as for ImageNet."""
-        kept = []
+        kept, (mean, std) = [], self.get_buffer("norm")
         for level in pyramid(x, self.scales):
-            y = (level - self.mean) / self.std
+            y = (level - mean) / std
             for place, layer in enumerate(self.network):
                 y = layer(y)
                 if place in self.chosen:
@@ -87,21 +83,17 @@ class Lpips(nn.Module):
     precision, the rest in float32. Raises MissingError without its file.
     """
 
-    mean: Tensor
-    std: Tensor
-
     def __init__(self, net: str = "alex") -> None:
         super().__init__()
         self.layers = LPIPS[net]
         for name, tensor in load_file(bundled(FILES[net])).items():
             self.register_buffer(name.removeprefix(f"{net}.").replace(".", "_"), tensor.float(), persistent=False)
-        self.register_buffer("mean", torch.tensor(LPIPS_MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(LPIPS_STD).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("norm", torch.tensor(LPIPS_NORM).view(2, 1, 3, 1, 1), persistent=False)
 
     def features(self, x: Tensor) -> list[Tensor]:
         """The compared layers of pictures (B, 3, H, W) in [0, 1], each of length 1 over its channels, float32."""
-        x = (x * 2 - 1 - self.mean) / self.std
-        kept = []
+        kept, (mean, std) = [], self.get_buffer("norm")
+        x = (x * 2 - 1 - mean) / std
         for number, (stride, padding, pool, compared) in enumerate(self.layers):
             if pool:
                 x = functional.max_pool2d(x, *pool)

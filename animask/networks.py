@@ -56,8 +56,8 @@ def encoding_block(inputs: int, outputs: int, order: str) -> nn.Sequential:
 
 def decoding_block(inputs: int, outputs: int) -> nn.Sequential:
     """up-sample 2×2 (nearest) - conv3×3 - BatchNorm - ReLU: (B, inputs, H, W) to (B, outputs, 2H, 2W)."""
-    up, conv = nn.Upsample(scale_factor=2, mode="nearest"), nn.Conv2d(inputs, outputs, 3, padding=1)
-    return nn.Sequential(OrderedDict(up=up, conv=conv, norm=nn.BatchNorm2d(outputs), relu=nn.ReLU()))
+    enlarge, conv = nn.Upsample(scale_factor=2, mode="nearest"), nn.Conv2d(inputs, outputs, 3, padding=1)
+    return nn.Sequential(OrderedDict(up=enlarge, conv=conv, norm=nn.BatchNorm2d(outputs), relu=nn.ReLU()))
 
 
 class ResidualBlock(nn.Module):
@@ -86,12 +86,12 @@ class EncoderDecoder(nn.Module):
 
     def __init__(self, inputs: int, width: int, blocks: int, limit: int, order: str, skips: bool) -> None:
         super().__init__()
-        sizes = [min(limit, width * 2**i) for i in range(blocks + 1)]  # after each encoding block
-        down, up = [inputs, *sizes[1:]], sizes[::-1]
-        joined = [0, *up[1:-1]] if skips else [0] * blocks  # channels that join the input of each decoding block
+        sizes = [min(limit, width * 2**i) for i in range(blocks + 1)]  # channels: the width, then after each block
+        falling, rising = [inputs, *sizes[1:]], sizes[::-1]
+        joined = [0, *rising[1:-1]] if skips else [0] * blocks  # channels that join the input of each decoding block
         self.skips, self.outputs = skips, width + inputs if skips else width
-        self.encoder = nn.ModuleList(encoding_block(a, b, order) for a, b in pairwise(down))
-        self.decoder = nn.ModuleList(decoding_block(up[i] + joined[i], up[i + 1]) for i in range(blocks))
+        self.encoder = nn.ModuleList(encoding_block(a, b, order) for a, b in pairwise(falling))
+        self.decoder = nn.ModuleList(decoding_block(rising[i] + joined[i], rising[i + 1]) for i in range(blocks))
 
     def forward(self, x: Tensor) -> Tensor:
         kept = [x]

@@ -237,11 +237,6 @@ def open_pairs(dataset: str, model: ModelConfig, config: TrainConfig, report: Re
     return Pairs(size, config, clips, pictures, pool), test
 
 
-def has_clay(dataset: str, config: TrainConfig) -> bool:
-    """Whether masks can be taught with a data set: it is of toons, or some of its clips have clay."""
-    return dataset == "toons" or bool(with_clay(list_clips(locate(dataset, config.data), "train", config.identities)))
-
-
 def read_pictures(folder: str, resolution: int, taught: bool, report: Report) -> tuple[np.ndarray, ...]:
     """All pictures of a folder as rows of `pack`, centred squares, sorted by name; taught: those with clay, with it.
 

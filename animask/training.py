@@ -23,14 +23,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from animask.config import ModelConfig, TrainConfig, merge, read_toml, write_toml
-from animask.datasets import Report, locate
+from animask.datasets import Report, list_clips, locate, with_clay
 from animask.devices import pick_precision
 from animask.errors import AnimaskError, InputError
 from animask.files import replacing
 from animask.images import to_tensor, write_image
 from animask.lessons import Found, Taught
 from animask.model import Animator
-from animask.pairs import Batch, Pairs, collate, has_clay, open_pairs, unpack
+from animask.pairs import Batch, Pairs, collate, open_pairs, unpack
 from animask.ranks import SIGNALS, Ranks, companions, handling
 from animask.streaming import device_of, encode_source, lay_out, trace_frames
 from animask.trainer import CHECKPOINT, Trainer, load_checkpoint, save_checkpoint
@@ -173,9 +173,11 @@ def complete(
     if crop > model.resolution or crop % 2**model.blocks:
         raise InputError(f"crop must be a multiple of {2**model.blocks} up to {model.resolution}, not {crop}.")
     config = replace(config, precision=precision, crop=crop)  # type: ignore[arg-type]
-    if dataset != "toons":
-        config = replace(config, data=str(locate(dataset, config.data).resolve()))
-    if config.masks == "taught" and not has_clay(dataset, config):
+    if dataset == "toons":
+        return config
+    root = locate(dataset, config.data).resolve()
+    config = replace(config, data=str(root))
+    if config.masks == "taught" and not with_clay(list_clips(root, "train", config.identities)):
         report("no clip has clay (`animask prepare` paints that of faces): masks are found, with --perceptual lpips")
         return replace(config, masks="found", perceptual="lpips")
     return config

@@ -46,19 +46,10 @@ def test_resolution_that_does_not_divide_is_refused_with_one_that_does(resolutio
 
 
 WRONG_MODEL = {
-    "resolution": (256.0, "256", 0),
-    "width": (True, 0, 10**5),
-    "blocks": (0, 9, 10**30),
-    "dilations": ((0,), (1,) * 65, [1, "2"], 3),
-    "reduction": (3,),
-    "max_channels": (32,),
-    "preset": (3,),
-    "mask_skips": (1,),
-    "scale": ("0.75", False, 0.0),
-    "temperature": (float("inf"), 0.0),
-    "threshold": (10**400, "mean", 100),
-    "threshold_train": (None, -0.5),
-    "encoder_order": ("relu_bn", ["relu-bn"]),
+    **{"resolution": (256.0, "256", 0), "width": (True, 0, 10**5), "blocks": (0, 9, 10**30), "reduction": (3,)},
+    **{"dilations": ((0,), (1,) * 65, [1, "2"], 3), "max_channels": (32,), "preset": (3,), "mask_skips": (1,)},
+    **{"scale": ("0.75", False, 0.0), "temperature": (float("inf"), 0.0), "threshold": (10**400, "mean", 100)},
+    **{"threshold_train": (None, -0.5), "encoder_order": ("relu_bn", ["relu-bn"])},
     "cuts": ([0.1], [0.1, "a"], 0.5, (0.5, 0.5), (0.5, 1.5)),
 }
 WRONG_TRAINING = {

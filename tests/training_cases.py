@@ -107,16 +107,11 @@ def run_tiny(out: Path, data: Path, resume: bool = False, ranks: int = 1, **chan
     return words
 
 
-def state_of(checkpoint: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
-    """Position and tensors of a checkpoint."""
-    metadata = read_metadata(checkpoint)
-    return {key: metadata[key] for key in ("step", "samples")}, read_tensors(checkpoint)
-
-
 def assert_same(first: Path, second: Path) -> None:
     """Two checkpoints are equal bit for bit, in what the optimiser and the average hold as well."""
-    (position, one), (other_position, two) = state_of(first), state_of(second)
-    assert position == other_position
+    positions = [[read_metadata(path)[key] for key in ("step", "samples")] for path in (first, second)]
+    assert positions[0] == positions[1]
+    one, two = read_tensors(first), read_tensors(second)
     assert one.keys() == two.keys()
     assert {key.split(".")[0] for key in one} == {"model", "ema", "optimizer"}
     assert [key for key in one if not torch.equal(one[key], two[key])] == []
