@@ -160,13 +160,6 @@ def find_prediction(folder: Path, name: str) -> Path:
     raise InputError(f"{folder} has no prediction {name}", hint)
 
 
-def check_predictions(settings: Settings, cases: list[Case]) -> None:
-    """Raise InputError where a method has no prediction of some case: none is averaged away."""
-    for _, folder in settings.predictions:
-        for case in cases:
-            find_prediction(folder, case.name)
-
-
 def read_prediction(folder: Path, name: str, side: int) -> Iterator[np.ndarray]:
     """The frames of a prediction, RGB uint8 (side, side, 3). InputError for frames of another size."""
     path = find_prediction(folder, name)

@@ -13,11 +13,10 @@ from animask.config import MODEL_PRESETS
 from animask.datasets import Clip
 from animask.detectors import DETECTORS, Detector
 from animask.errors import AnimaskError, InputError, MissingError
-from animask.evaluation import evaluate
+from animask.evaluation import PUBLISHED, evaluate, show, sum_up, tabulate
 from animask.files import sha256
 from animask.images import to_tensor, write_image
 from animask.metrics import Score
-from animask.results import PUBLISHED, show, sum_up, tabulate
 from animask.toons import pose_at, render, sample_identity
 
 SIDE = MODEL_PRESETS["tiny"].resolution

@@ -8,7 +8,7 @@ from PIL import Image
 
 from animask.errors import InputError
 from animask.images import write_image
-from animask.originals import MAX_NAME_BYTES, list_originals
+from animask.preparation import MAX_NAME_BYTES, list_originals
 
 PICTURE = np.full((32, 32, 3), 90, np.uint8)
 
@@ -20,9 +20,9 @@ def make(root, *names):
         (root / name).touch()
 
 
-def find(root, **settings):
+def find(root, stills=False):
     """The paths of originals by how the names of their clips begin."""
-    originals, left_out = list_originals([root], root / "out", **settings)
+    originals, left_out = list_originals([root], root / "out", stills)
     return {original.key: original.label for original in originals}, left_out
 
 
@@ -67,7 +67,7 @@ def test_two_of_one_name_are_refused_but_one_may_be_given_twice(tmp_path):
     make(tmp_path, "a.mp4", "a.mov")
     with pytest.raises(InputError, match="become a"):
         find(tmp_path)
-    assert len(list_originals([tmp_path / "a.mp4", tmp_path / "a.mp4"], tmp_path / "out")[0]) == 1
+    assert len(list_originals([tmp_path / "a.mp4", tmp_path / "a.mp4"], tmp_path / "out", False)[0]) == 1
 
 
 @pytest.mark.parametrize("name", ["absent", "empty"])
