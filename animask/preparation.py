@@ -33,7 +33,6 @@ from animask.shots import CutFinder, list_dissolves, list_shots
 from animask.video import VideoInfo, probe, read_frames, write_video
 
 RECORD, SETTINGS = "prepared.csv", "prepared.json"
-HALVES = ("train", "test")
 BOXES = ("auto", "centre", "pad")
 LOOKS = 4  # frames a second in which faces are looked for
 FACE_SHARE = 0.5  # of these frames must have one
@@ -114,15 +113,6 @@ class Record(NamedTuple):
     reason: str = ""
 
 
-class Job(NamedTuple):
-    """One video or picture to prepare, until `stopped` is set."""
-
-    original: Original
-    dataset: Path
-    config: PrepareConfig
-    stopped: threading.Event
-
-
 @dataclass(frozen=True)
 class Summary:
     """What is in the data set now; how many clips or originals were dropped, by reason; how many files were left out of
@@ -169,7 +159,7 @@ def prepare(
                 if path.exists():
                     path.replace(dataset / "test" / path.name)
     kept = [row for row in rows if row.file]
-    train, test = ({row.identity for row in kept if row.partition == half} for half in HALVES)
+    train, test = ({row.identity for row in kept if row.partition == half} for half in ("train", "test"))
     return Summary(
         dataset=str(dataset),
         clips=len(kept),
@@ -262,41 +252,41 @@ def shorten(name: str) -> str:
 # one video or picture
 
 
-def prepare_one(job: Job) -> list[Record]:
+def prepare_one(original: Original, dataset: Path, config: PrepareConfig, stopped: threading.Event) -> list[Record]:
     """Write the clips of one video, or the still of a picture; what could not be read is a row with the reason.
 
     Raises AnimaskError where nothing can be written, and CancelledError when the run was stopped.
     """
-    whole = Record(job.original.label, job.original.identity)
+    whole, stem = Record(original.label, original.identity), dataset / "train" / original.key
     try:
-        if job.config.stills:
-            return [write_still(job, whole)]
-        info = probe(job.original.path)
-        return [row if row.reason else write_clip(job, row, info) for row in plan_clips(job, whole, info)]
+        if config.stills:
+            return [write_still(original.path, stem, config, whole)]
+        info = probe(original.path)
+        rows = plan_clips(info, config, whole, stopped)
+        return [row if row.reason else write_clip(info, stem, config, row, stopped) for row in rows]
     except InputError as error:
         return [whole._replace(reason=f"{UNREADABLE}: {error.message}")]
 
 
-def write_still(job: Job, row: Record) -> Record:
-    """Write the square of a picture, and its clay; its row, or that of one dropped."""
-    picture, follows = read_image(job.original.path), job.config.box == "auto"
-    row = plan_square(job.config, row, [find_boxes(picture)] if follows else [], *picture.shape[:2])
+def write_still(path: Path, stem: Path, config: PrepareConfig, row: Record) -> Record:
+    """Write the square of a picture to STEM.png, and its clay; its row, or that of one dropped."""
+    picture, follows = read_image(path), config.box == "auto"
+    row = plan_square(config, row, [find_boxes(picture)] if follows else [], *picture.shape[:2])
     if row.reason:
         return row
-    path = job.dataset / "train" / f"{job.original.key}.png"
     x, y, side = map(int, row.square.split(","))
-    still = crop_resize(picture, (x, y, side), job.config.resolution)
-    write_image(path, still)
-    write_clay(path, [paint_clay(still)] if follows else [])
-    return row._replace(end=1, file=path.name)
+    still, written = crop_resize(picture, (x, y, side), config.resolution), Path(f"{stem}.png")
+    write_image(written, still)
+    write_clay(written, [paint_clay(still)] if follows else [])
+    return row._replace(end=1, file=written.name)
 
 
-def plan_clips(job: Job, whole: Record, info: VideoInfo) -> list[Record]:
+def plan_clips(info: VideoInfo, config: PrepareConfig, whole: Record, stopped: threading.Event) -> list[Record]:
     """Look at the whole video once: for its shots, and for faces where the square is to follow them."""
-    config, finder, every = job.config, CutFinder(), max(1, round(job.config.fps / LOOKS))
+    finder, every = CutFinder(), max(1, round(config.fps / LOOKS))
     faces: dict[int, tuple[Box, ...]] = {}
     for number, frame in enumerate(read_frames(info, fps=config.fps)):
-        if job.stopped.is_set():
+        if stopped.is_set():
             raise CancelledError
         finder.add(frame)
         if config.box == "auto" and number % every == 0:
@@ -332,17 +322,16 @@ def plan_square(config: PrepareConfig, row: Record, found: list[tuple[Box, ...]]
     return row._replace(square=f"{x},{y},{side}")
 
 
-def write_clip(job: Job, row: Record, info: VideoInfo) -> Record:
-    """Write the clip of a row, and its clay; its row, or that of one that cannot be read or does not move."""
-    config, size = job.config, job.config.resolution
+def write_clip(info: VideoInfo, stem: Path, config: PrepareConfig, row: Record, stopped: threading.Event) -> Record:
+    """Write STEM#START#END.mp4 of a row, and its clay; its row, or that of one that cannot be read or does not move."""
+    path, size = Path(f"{stem}#{row.start:06}#{row.end:06}.mp4"), config.resolution
     x, y, side = map(int, row.square.split(","))
-    path = job.dataset / "train" / f"{job.original.key}#{row.start:06}#{row.end:06}.mp4"
     frames = read_frames(info, fps=config.fps, first=row.start, stop=row.end, crop=(x, y, side), size=size)
     small, clay = [], []
 
     def looked_at() -> Iterator[np.ndarray]:
         for frame in frames:
-            if job.stopped.is_set():
+            if stopped.is_set():
                 raise CancelledError
             yield frame
             small.append(cv2.resize(frame, (LOOK_SIZE, LOOK_SIZE), interpolation=cv2.INTER_AREA))
@@ -369,7 +358,7 @@ def run(
     """Prepare the originals and add their rows to `rows` and to prepared.csv; ends all where one fails."""
     stopped = threading.Event()
     with ThreadPoolExecutor(workers) as pool:
-        futures = {pool.submit(prepare_one, Job(original, dataset, config, stopped)): original for original in todo}
+        futures = {pool.submit(prepare_one, original, dataset, config, stopped): original for original in todo}
         try:
             for done, future in enumerate(as_completed(futures), 1):
                 new = future.result()
@@ -397,7 +386,7 @@ def open_dataset(dataset: Path, config: PrepareConfig) -> None:
                 raise InputError(was, "Use the same settings to continue, or another folder for -o.")
     elif dataset.exists() and (not dataset.is_dir() or any(dataset.iterdir())):
         raise InputError(f"{dataset} exists and was not made by `animask prepare`.", OTHER_FOLDER)
-    for half in HALVES:
+    for half in ("train", "test"):
         (dataset / half).mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
