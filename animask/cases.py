@@ -179,12 +179,12 @@ def list_cases(settings: Settings, folder: Path, progress: Progress = lambda don
     rows = [("source", "driver", "output")]
     for part in ("sources", "drivers"):
         (folder / part).mkdir(parents=True, exist_ok=True)
-    for number, case in enumerate(cases):
+    for number, case in enumerate(cases, 1):
         source, driver = folder / "sources" / f"{case.name}.png", folder / "drivers" / f"{case.name}.mp4"
         write_image(source, case.source(side))
         write_video(driver, (shot.driver for shot in case.shots(side)), case.rate, crf=0)
         rows.append((str(source), str(driver), f"{case.name}.mp4"))
-        progress(number + 1, len(cases))
+        progress(number, len(cases))
     with replacing(folder / "list.csv") as partial, partial.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows(rows)
     return folder / "list.csv"

@@ -153,7 +153,7 @@ def prepare(
     rows = assign_partitions(rows, config.test)
     write_records(dataset, rows)
     for row in rows:
-        if row.partition == "test":  # test clips are written with the others; again, where a run was cut off
+        if row.partition == "test":  # written with the others; some may have been moved by a run before
             written = dataset / "train" / row.file
             for path in (clay_path(written), written):
                 if path.exists():

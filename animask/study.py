@@ -131,7 +131,8 @@ def film_url(frames: list[np.ndarray], rate: Fraction) -> str:
 def count_answers(paths: Sequence[Path]) -> dict[str, dict[str, Votes]]:
     """Files that the page saved to votes by question and column. InputError for other files, or of several studies."""
     columns: list[str] = []
-    votes: dict[str, Counter[str]] = {question: Counter() for question in QUESTIONS}
+    votes: Counter[tuple[str, str]] = Counter()
+    answers = 0
     for path in paths:
         try:
             content = json.loads(read_text(path))
@@ -141,12 +142,9 @@ def count_answers(paths: Sequence[Path]) -> dict[str, dict[str, Votes]]:
                 raise InputError(f"{path} belongs to another study than {paths[0]}")
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path} holds no answers of a study") from error
-        for question, name in chosen:
-            votes[question][name] += 1
-    return {
-        question: {column: interval(found[column], found.total()) for column in columns}
-        for question, found in votes.items()
-    }
+        votes.update(chosen)
+        answers += len(content["answers"])
+    return {question: {name: interval(votes[question, name], answers) for name in columns} for question in QUESTIONS}
 
 
 def interval(chosen: int, answers: int) -> Votes:
