@@ -160,13 +160,6 @@ def find_prediction(folder: Path, name: str) -> Path:
     raise InputError(f"{folder} has no prediction {name}", hint)
 
 
-def check_predictions(settings: Settings, cases: list[Case]) -> None:
-    """Raise InputError where a method has no prediction of some case: none is averaged away."""
-    for _, folder in settings.predictions:
-        for case in cases:
-            find_prediction(folder, case.name)
-
-
 def read_prediction(folder: Path, name: str, side: int) -> Iterator[np.ndarray]:
     """The frames of a prediction, RGB uint8 (side, side, 3). InputError for frames of another size."""
     path = find_prediction(folder, name)
@@ -186,12 +179,12 @@ def list_cases(settings: Settings, folder: Path, progress: Progress = lambda don
     rows = [("source", "driver", "output")]
     for part in ("sources", "drivers"):
         (folder / part).mkdir(parents=True, exist_ok=True)
-    for number, case in enumerate(cases):
+    for number, case in enumerate(cases, 1):
         source, driver = folder / "sources" / f"{case.name}.png", folder / "drivers" / f"{case.name}.mp4"
         write_image(source, case.source(side))
         write_video(driver, (shot.driver for shot in case.shots(side)), case.rate, crf=0)
         rows.append((str(source), str(driver), f"{case.name}.mp4"))
-        progress(number + 1, len(cases))
+        progress(number, len(cases))
     with replacing(folder / "list.csv") as partial, partial.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows(rows)
     return folder / "list.csv"

@@ -19,11 +19,12 @@ from animask.config import CLAY_SIZE
 from animask.errors import AnimaskError, InputError
 from animask.files import replacing
 from animask.images import crop_resize, read_image
-from animask.originals import VIDEO_SUFFIXES
 from animask.probing import list_pictures
 from animask.toons import clay, render, sample_identity, sample_pose
 from animask.video import read_frames
 
+# What these files promise they must keep: a broken one is named. Of others, videos are told by what is in them.
+VIDEO_SUFFIXES = {".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".gif", ".mpg", ".ts", ".mts", ".flv", ".wmv"}
 STRIP_SUFFIXES = {".png", ".jpg", ".jpeg"}
 FRAMES_PER_CLIP = 64  # kept in the cache, spread over the clip: 12.8 MB a clip at 256²
 POSES_PER_TOON = 6
@@ -101,26 +102,23 @@ def is_clip(path: Path) -> bool:
 def read_clip(path: Path, resolution: int) -> Iterator[np.ndarray]:
     """All frames of a clip, RGB uint8 (R, R, 3), centred squares; InputError, also on the way, for what is damaged."""
     if path.is_dir() or path.suffix.lower() not in STRIP_SUFFIXES:
-        yield from read_frames(path, size=resolution)
-        return
+        return read_frames(path, size=resolution)
     strip = read_image(path)  # H × W·T; its frames are square, since nothing else says where one ends
     side, width = strip.shape[:2]
     if width % side:
         raise InputError(f"{path} is not a strip of square frames: {width}×{side} pixels.")
-    yield from (crop_resize(strip, (x, 0, side), resolution) for x in range(0, width, side))
+    return (crop_resize(strip, (x, 0, side), resolution) for x in range(0, width, side))
 
 
 def thin(frames: Iterable[Item], limit: int) -> list[Item]:
     """At most `limit` frames, evenly spread, of a stream whose length is not known: halve whenever full."""
     kept, stride = [], 1
     for number, frame in enumerate(frames):
-        if number % stride:
-            continue
-        kept.append(frame)
+        if number % stride == 0:
+            kept.append(frame)
         if len(kept) == 2 * limit:
             kept, stride = kept[::2], stride * 2
-    picks = np.linspace(0, len(kept) - 1, limit).round().astype(int) if len(kept) > limit else range(len(kept))
-    return [kept[i] for i in picks]
+    return [kept[i] for i in np.linspace(0, len(kept) - 1, min(limit, len(kept))).round().astype(int)]
 
 
 def pack(frames: list[np.ndarray], clays: list[np.ndarray]) -> np.ndarray:
@@ -130,9 +128,8 @@ def pack(frames: list[np.ndarray], clays: list[np.ndarray]) -> np.ndarray:
 
 def cache_folder() -> Path:
     """Where decoded frames are kept: $ANIMASK_CACHE, or animask in the user's cache folder."""
-    if os.environ.get("ANIMASK_CACHE"):
-        return Path(os.environ["ANIMASK_CACHE"])
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "animask"
+    above = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("ANIMASK_CACHE") or Path(above) / "animask")
 
 
 def cached(clip: Clip, resolution: int, folder: Path) -> Path:

@@ -1,28 +1,33 @@
-"""`evaluate`: the paper's metrics (section 4) of some weights on a data set, beside copying and other methods."""
+"""`evaluate`: the paper's metrics (section 4) of some weights on a data set, beside copying, other methods and the
+paper's figures; the result as a table and as one page."""
 
+import base64
 import math
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cache
+from html import escape
 from itertools import islice
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
-from animask.cases import Case, Progress, Settings, check_predictions, describe, plan, read_prediction
+from animask.cases import Case, Progress, Settings, describe, find_prediction, plan, read_prediction
 from animask.config import MODEL_PRESETS, nearest
 from animask.detectors import DETECTORS, Detector, describe_network
 from animask.devices import pick_device, pick_precision
 from animask.errors import AnimaskError, InputError, MissingError
-from animask.files import bundled
+from animask.files import bundled, replacing
 from animask.fusion import fuse
 from animask.images import fit, to_images, to_tensor
 from animask.losses import FILES, Lpips
-from animask.metrics import aed, akd, average, csim, l1, mkr, psnr, ssim
+from animask.metrics import Score, aed, akd, average, csim, l1, mkr, psnr, ssim
 from animask.model import Ablation, Animator
-from animask.results import NETWORKS, PUBLISHED, Result, Scores, write_page
 from animask.streaming import at_precision, device_of, encode_source
 from animask.weights import find_weights, load_model
 
@@ -31,13 +36,39 @@ COPY = "copy"  # the column that answers the source frame, whatever the driver d
 DISTANCES = ("l1", "lpips", "akd", "aed")  # metrics of which a share of that of copying says something
 EXAMPLES, STRIP, THUMB = 3, 7, 128  # on the page: videos, frames of a strip, and their side in pixels
 
+# Figures of the paper, reconstruction: of table 1, which means over frames; and of table 2, vox, as far as it can be
+# read: FSAL was tuned on 32 pictures of the person, the paper's method on none.
+PUBLISHED = {
+    "taichi": {
+        "X2Face": {"l1": 0.080, "akd": 17.654, "mkr": 0.109, "aed": 0.272},
+        "Monkey-Net": {"l1": 0.077, "akd": 10.798, "mkr": 0.059, "aed": 0.228},
+        "FOMM": {"l1": 0.063, "akd": 6.862, "mkr": 0.036, "aed": 0.179},
+        "paper": {"l1": 0.047, "akd": 4.239, "mkr": 0.015, "aed": 0.147},
+    },
+    "vox": {
+        "X2Face": {"l1": 0.078, "akd": 7.687, "aed": 0.405},
+        "Monkey-Net": {"l1": 0.049, "akd": 1.878, "aed": 0.199},
+        "FOMM": {"l1": 0.043, "akd": 1.294, "aed": 0.140},
+        "paper": {"l1": 0.034, "akd": 1.329, "aed": 0.130, "ssim": 0.80, "csim": 0.70},
+        "FSAL": {"ssim": 0.74, "csim": 0.19},
+    },
+    "bair": {"X2Face": {"l1": 0.065}, "Monkey-Net": {"l1": 0.034}, "FOMM": {"l1": 0.027}, "paper": {"l1": 0.021}},
+}
+NETWORKS = (
+    "tables 1 and 2 of the paper; its akd by face-alignment (vox) and OpenPose (taichi), aed by other embeddings, csim "
+    "by ArcFace: with other networks these differ"
+)
+STYLE = """
+body { font: 16px/1.5 system-ui; max-width: 60rem; margin: 0 auto; padding: 1rem; overflow-wrap: anywhere; }
+div { overflow-x: auto; }
+th, td { padding: .3rem .6rem; text-align: right; white-space: nowrap; }
+img { display: block; max-width: 100%; }
+"""
+
+Scores = dict[str, dict[str, Score]]  # by column, then by metric
 Seen = dict[str, Tensor]  # what metrics compare in B frames: "frames", "points", "identity", each as in `metrics`
-
-
-@cache
-def open_lpips(device: torch.device) -> Lpips:
-    """The network of LPIPS, on a device, opened once."""
-    return Lpips().to(device)
+Values = dict[tuple[str, str], list[float]]  # by column and metric, one a frame; NaN where the metric skipped it
+open_lpips = cache(lambda device: Lpips().to(device))  # once a device
 
 
 class Metric(NamedTuple):
@@ -75,9 +106,32 @@ def check_metrics(settings: Settings) -> None:
         raise MissingError(f"animask knows no detector for the pictures of {settings.dataset}", hint)
 
 
-class Bench(NamedTuple):
-    """What every video of an evaluation meets."""
+@dataclass(frozen=True)
+class Result:
+    """An evaluation: how it was made, the scores of every column, and each video.
 
+    metrics: words on each; "higher" is in them where more is better. columns: our variants, other methods, copying.
+    shares: means as shares of that of copying. published: the paper's own figures, where the data are the paper's.
+    videos: name, person, frames and scores of each. failed: reason by name, of videos that count in no column.
+    """
+
+    protocol: dict[str, str]
+    metrics: dict[str, str]
+    networks: list[dict[str, str]]
+    columns: Scores
+    shares: dict[str, dict[str, float]]
+    published: dict[str, dict[str, float]]
+    videos: list[dict[str, Any]]
+    failed: dict[str, str]
+    people: int
+    frames: int
+    seconds: float
+
+
+class Bench(NamedTuple):
+    """The videos of an evaluation, and what each of them meets."""
+
+    cases: list[Case]
     model: Animator
     columns: dict[str, Ablation]  # ways of driving by name: the step that each leaves out
     settings: Settings
@@ -94,7 +148,13 @@ class Driven(NamedTuple):
 
 
 def open_bench(settings: Settings) -> Bench:
-    """The model that the settings name, and how it drives."""
+    """The videos and the model that the settings name, and how it drives. InputError where a method has no prediction
+    of some video: none is averaged away.
+    """
+    cases = plan(settings)
+    for _, folder in settings.predictions:
+        for case in cases:
+            find_prediction(folder, case.name)
     device = pick_device(settings.device).name
     precision = pick_precision(settings.precision, device).name
     weights = find_weights(settings.weights)
@@ -102,13 +162,14 @@ def open_bench(settings: Settings) -> Bench:
     columns: Any = {"full": "none", **{name: name for name in settings.ablations}}
     if settings.protocol == "reconstruction":
         columns = {"raw m(d)": "no_id"}  # section 4: r and P_test are not used
-    return Bench(model, columns, settings, {"computed": f"{device}, {precision}", "weights_sha256": weights.digest})
+    about = {"computed": f"{device}, {precision}", "weights_sha256": weights.digest}
+    return Bench(cases, model, columns, settings, about)
 
 
 @torch.inference_mode()
 def drive(bench: Bench, case: Case) -> Iterator[Driven]:
     """A video, batch by batch. AnimaskError or OSError for what cannot be read or driven, or does not fit."""
-    model, columns, settings, _ = bench
+    _, model, columns, settings, _ = bench
     side = model.config.resolution
     s, m_s = encode_source(model, case.source(side))
     shots = case.shots(side)
@@ -140,49 +201,34 @@ def look(detectors: dict[str, Detector], frames: Tensor) -> Seen:
     return {"frames": frames, **seen}
 
 
-def expect(detectors: dict[str, Detector], part: Driven, copied: Seen) -> Seen:
-    """What the outputs should be: the true frames, or what is known of them."""
-    if part.truth is not None:
-        return look(detectors, part.truth)
-    known = {"points": look(detectors, part.d), "identity": copied}
-    return {name: known[name][name] for name in detectors}
-
-
-def measure(name: str, output: Seen, truth: Seen) -> list[float]:
-    """The values of a metric, one a frame; NaN for those it skips, and where nobody knows the truth."""
-    compares, _, function = METRICS[name]
-    if compares not in truth:
-        return [math.nan] * len(output["frames"])
-    return function(output[compares], truth[compares]).tolist()
-
-
 class Record(NamedTuple):
-    """A video and its values, by column and metric: one number a frame, NaN where the metric skipped it."""
+    """A video, how many frames of it were driven, and their values."""
 
     case: Case
-    values: dict[tuple[str, str], list[float]]
-
-    @property
-    def frames(self) -> int:
-        """How many frames were driven."""
-        return len(next(iter(self.values.values()), []))
+    frames: int
+    values: Values
 
 
 @torch.inference_mode()
 def evaluate_case(bench: Bench, detectors: dict[str, Detector], case: Case) -> Record:
     """All values of one video. Raises as `drive`, and InputError for a video of one frame."""
-    record, source = Record(case, {}), Seen()
+    source, frames = Seen(), 0
+    values: Values = {}
     for part in drive(bench, case):
+        frames += len(part.d)
         source = source or look(detectors, part.s)
         copied = {name: x.expand(len(part.d), *x.shape[1:]) for name, x in source.items()}
-        truth = expect(detectors, part, copied)
+        truth = look(detectors, part.d if part.truth is None else part.truth)
+        if part.truth is None and "identity" in truth:  # then the points are the driver's, but not the identity
+            truth["identity"] = copied["identity"]
         seen = {column: look(detectors, output) for column, output in part.outputs.items()}
         for column, output in (seen | {COPY: copied}).items():
             for name in bench.settings.metrics:
-                record.values.setdefault((column, name), []).extend(measure(name, output, truth))
-    if not record.frames:
+                compares, _, function = METRICS[name]
+                values.setdefault((column, name), []).extend(function(output[compares], truth[compares]).tolist())
+    if not values:
         raise InputError(f"{case.name} has no frame to drive with")
-    return record
+    return Record(case, frames, values)
 
 
 def total(records: list[Record], by_people: bool) -> Scores:
@@ -190,19 +236,10 @@ def total(records: list[Record], by_people: bool) -> Scores:
     scores: Scores = {}
     for column, metric in records[0].values:
         groups: dict[str, list[float]] = {}
-        for case, values in records:
-            groups.setdefault(case.person if by_people else "", []).extend(values[column, metric])
+        for record in records:
+            groups.setdefault(record.case.person if by_people else "", []).extend(record.values[column, metric])
         scores.setdefault(column, {})[metric] = average(list(groups.values()))
     return scores
-
-
-def shares_of_copying(columns: Scores) -> dict[str, dict[str, float]]:
-    """Of every column and distance: its mean as a share of that of copying the source."""
-    copied = {name: score.mean for name, score in columns[COPY].items() if name in DISTANCES and score.mean > 0}
-    return {
-        column: {name: scores[name].mean / mean for name, mean in copied.items() if scores[name].used}
-        for column, scores in columns.items()
-    }
 
 
 def evaluate(settings: Settings, progress: Progress = lambda done, total: None) -> Result:
@@ -213,22 +250,20 @@ def evaluate(settings: Settings, progress: Progress = lambda done, total: None) 
     """
     started = time.monotonic()
     check_metrics(settings)
-    cases = plan(settings)
-    check_predictions(settings, cases)
     bench = open_bench(settings)
     used = {METRICS[name].compares for name in settings.metrics}
     detectors: dict[str, Detector] = {
         name: DETECTORS[name, settings.kind](device_of(bench.model)) for name in ("points", "identity") if name in used
     }
     records, failed = [], {}
-    for number, case in enumerate(cases):
+    for number, case in enumerate(bench.cases, 1):
         try:
             records.append(evaluate_case(bench, detectors, case))
         except (AnimaskError, OSError) as error:
             failed[case.name] = str(error)
-        progress(number + 1, len(cases))
+        progress(number, len(bench.cases))
     if not records:
-        raise AnimaskError(f"no video could be evaluated; the first: {failed[cases[0].name]}")
+        raise AnimaskError(f"no video could be evaluated; the first: {failed[bench.cases[0].name]}")
     result = summarise(bench, detectors, records, failed, time.monotonic() - started)
     if settings.report:
         write_page(settings.report, result, take_strips(bench, records[:EXAMPLES]))
@@ -241,6 +276,11 @@ def summarise(
     """The totals, and how they were found."""
     settings = bench.settings
     columns = total(records, settings.by_people)
+    copied = {name: score.mean for name, score in columns[COPY].items() if name in DISTANCES and score.mean > 0}
+    shares = {
+        column: {name: scores[name].mean / mean for name, mean in copied.items() if scores[name].used}
+        for column, scores in columns.items()
+    }
     known = PUBLISHED.get(settings.dataset, {}) if settings.protocol == "reconstruction" else {}
     networks = [detector.about for detector in detectors.values()]
     if "lpips" in settings.metrics:
@@ -250,7 +290,7 @@ def summarise(
         metrics={name: METRICS[name].words for name in settings.metrics},
         networks=networks,
         columns=columns,
-        shares=shares_of_copying(columns),
+        shares=shares,
         published=known,
         videos=[
             {"name": x.case.name, "person": x.case.person, "frames": x.frames, "columns": total([x], by_people=False)}
@@ -278,3 +318,54 @@ def take_strips(bench: Bench, records: list[Record]) -> dict[str, np.ndarray]:
                 thumbs = [fit(x, THUMB) for x in to_images(frames[picks])]
                 rows.setdefault(f"{record.case.name}: {name}", []).extend(thumbs)
     return {caption: np.hstack(row) for caption, row in rows.items()}
+
+
+def sum_up(result: Result) -> list[str]:
+    """For people: which frames were skipped, and what was left out."""
+    lines = ["×: share of copying the source"]
+    for name in result.metrics:
+        skips = [f"{column} {x[name].skipped}" for column, x in result.columns.items() if x[name].skipped]
+        if skips:
+            lines.append(f"{name} skipped frames where nothing was found to compare: {', '.join(skips)}")
+    lines += [f"left out: {name}: {reason}" for name, reason in result.failed.items()]
+    videos = f"{len(result.videos)} videos of {result.people} people, {result.frames} driven frames"
+    return [*lines, f"{videos}, {result.seconds:.1f} s"]
+
+
+def show(value: float) -> str:
+    """A figure for people in four digits, below 1 to four places; a dash where there is none."""
+    if not math.isfinite(value):
+        return "–" if math.isnan(value) else "∞"
+    return f"{value:#.4g}" if abs(value) >= 1 else f"{round(value, 4) + 0.0:.4f}"  # + 0.0: no "-0.0000"
+
+
+def tabulate(result: Result) -> list[list[str]]:
+    """A head, then a row for each column of the result, with shares of copying behind ×, and each published method."""
+    rows = [["", *(f"{name} {'↑' if 'higher' in words else '↓'}" for name, words in result.metrics.items())]]
+    for column, scores in result.columns.items():
+        beside = {name: f" ×{share:.2f}" for name, share in result.shares[column].items()}
+        rows.append([column, *(show(scores[name].mean) + beside.get(name, "") for name in result.metrics)])
+    for method, figures in result.published.items():
+        rows.append([f"{method} (published)", *(show(figures.get(name, math.nan)) for name in result.metrics)])
+    return rows
+
+
+def write_page(path: Path, result: Result, strips: dict[str, np.ndarray]) -> None:
+    """One page of HTML with everything inside: the table, what it shows, strips (RGB uint8, by caption), protocol."""
+    title = escape(f"{Path(result.protocol['weights']).name}: {result.protocol['protocol']}")
+    cells = [[escape(text) for text in row] for row in tabulate(result)]
+    rows = [f"<tr><th>{first}</th>{''.join(f'<td>{text}</td>' for text in rest)}</tr>" for first, *rest in cells]
+    body = [f"<h1>{title}</h1><div><table>", *rows, "</table></div>"]
+    body += [f"<p>{escape(line)}</p>" for line in sum_up(result)]
+    body += [f'<p>{escape(name)}<img alt="" src="{to_url(strip)}"></p>' for name, strip in strips.items()]
+    words = result.protocol | result.metrics | {item["network"]: item["sha256"] for item in result.networks}
+    body += [f"<p><b>{escape(name)}</b>: {escape(text)}</p>" for name, text in words.items()]
+    meta = '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+    head = f'<!doctype html>\n<html lang="en"><head>{meta}<title>{title}</title><style>{STYLE}</style></head><body>'
+    with replacing(path) as partial:
+        partial.write_text("\n".join([head, *body, "</body></html>\n"]), "utf-8", errors="replace")
+
+
+def to_url(image: np.ndarray) -> str:
+    """An RGB picture as PNG in a data URL."""
+    return f"data:image/png;base64,{base64.b64encode(cv2.imencode('.png', image[..., ::-1])[1].tobytes()).decode()}"

@@ -5,6 +5,7 @@ prepared.csv says where each clip comes from, and why others were dropped; with 
 
 import csv
 import hashlib
+import io
 import json
 import os
 import threading
@@ -22,16 +23,16 @@ import numpy as np
 from animask.clay import clay_path, paint_clay, write_clay
 from animask.config import ModelConfig
 from animask.crops import enclose, follow
+from animask.datasets import VIDEO_SUFFIXES
 from animask.errors import InputError
 from animask.faces import Box, find_boxes
 from animask.files import read_text, replacing
-from animask.images import centre_square, crop_resize, read_image, write_image
-from animask.originals import Original, list_originals
+from animask.images import PICTURE_SUFFIXES, centre_square, crop_resize, is_animated, read_image, write_image
+from animask.probing import choose_stream, open_video
 from animask.shots import CutFinder, list_dissolves, list_shots
 from animask.video import VideoInfo, probe, read_frames, write_video
 
 RECORD, SETTINGS = "prepared.csv", "prepared.json"
-HALVES = ("train", "test")
 BOXES = ("auto", "centre", "pad")
 LOOKS = 4  # frames a second in which faces are looked for
 FACE_SHARE = 0.5  # of these frames must have one
@@ -42,6 +43,8 @@ CRF = 12  # nearly without loss: what is learned from should not show the codec
 LOOK_SIZE, MOVES = 64, 8.0
 SAVE_EVERY = 20  # originals: what is not saved when a run is killed is done again
 MAX_SECONDS = 40  # of a clip; longer shots are divided
+MAX_NAME_BYTES = 100  # of an identity and of a name; a clip's file name has both, and at most 255 bytes
+VIDEO, PICTURE, NEITHER = "a video", "a still picture", "no video or picture"  # what files are
 UNREADABLE = "unreadable"
 OTHER_FOLDER = "Choose another folder for -o."
 
@@ -78,6 +81,19 @@ class PrepareConfig:
             raise InputError(f"The box {self.box!r} is not understood.", f"Give one of {', '.join(BOXES)}.")
 
 
+class Original(NamedTuple):
+    """A video, a folder of frames, or a picture.
+
+    label: its path below the folder that was given. key: how the names of its clips begin, which is unique: the
+    identity, `#` and a name, or the identity alone; neither holds a `#`.
+    """
+
+    path: Path
+    label: str
+    identity: str
+    key: str
+
+
 class Record(NamedTuple):
     """A row of prepared.csv: a clip or a still, or what gave none.
 
@@ -95,15 +111,6 @@ class Record(NamedTuple):
     partition: str = ""
     file: str = ""
     reason: str = ""
-
-
-class Job(NamedTuple):
-    """One video or picture to prepare, until `stopped` is set."""
-
-    original: Original
-    dataset: Path
-    config: PrepareConfig
-    stopped: threading.Event
 
 
 @dataclass(frozen=True)
@@ -145,9 +152,14 @@ def prepare(
     run(todo, dataset, config, workers, rows, progress)
     rows = assign_partitions(rows, config.test)
     write_records(dataset, rows)
-    move_tests(dataset, rows)
+    for row in rows:
+        if row.partition == "test":  # written with the others; some may have been moved by a run before
+            written = dataset / "train" / row.file
+            for path in (clay_path(written), written):
+                if path.exists():
+                    path.replace(dataset / "test" / path.name)
     kept = [row for row in rows if row.file]
-    train, test = ({row.identity for row in kept if row.partition == half} for half in HALVES)
+    train, test = ({row.identity for row in kept if row.partition == half} for half in ("train", "test"))
     return Summary(
         dataset=str(dataset),
         clips=len(kept),
@@ -161,43 +173,121 @@ def prepare(
     )
 
 
+# what it is made from
+
+
+def list_originals(inputs: Iterable[Path], without: Path, stills: bool) -> tuple[list[Original], dict[str, int]]:
+    """The videos among files and folders, sorted, or with `stills` the pictures; and how many files were left out, why.
+
+    The identity of one in a sub-folder of an input folder is the sub-folder's name, otherwise the name before the
+    first `#` of its own name. A folder that holds several pictures and no video is one video. Hidden files and those
+    in the folder `without` do not count. Raises InputError for an input that is missing or holds none, and for two
+    that would get the same name.
+    """
+    found: dict[str, Original] = {}
+    left_out: Counter[str] = Counter()
+    for given in inputs:
+        if not given.exists():
+            raise InputError(f"{given} does not exist.")
+        paths = list(walk(given, without.resolve(), stills, left_out)) if given.is_dir() else [given]
+        if not paths:
+            kind = "pictures" if stills else "videos"
+            raise InputError(f"The folder {given} holds no {kind}.", f"Give {kind} or a folder of {kind}.")
+        for path in paths:
+            original = name_original(path, given if given.is_dir() else given.parent)
+            other = found.setdefault(original.key, original)
+            if other.path.resolve() != path.resolve():
+                both = f"{other.path} and {path} would both become {original.key}."
+                raise InputError(both, "Rename one, or put each into a sub-folder named after who is seen in it.")
+    return [found[key] for key in sorted(found)], dict(left_out)
+
+
+def walk(folder: Path, without: Path, stills: bool, left_out: Counter[str]) -> Iterator[Path]:
+    """Videos and folders of frames below a folder, or pictures; the rest is counted in `left_out`."""
+    wanted = PICTURE if stills else VIDEO
+    for name, folders, files in os.walk(folder):
+        here = Path(name)
+        folders[:] = sorted(item for item in folders if item[0] != "." and (here / item).resolve() != without)
+        kinds = {here / item: find_kind(here / item) for item in sorted(files) if item[0] != "."}
+        counts = Counter(kinds.values())
+        del counts[wanted]
+        if wanted not in kinds.values() and counts[PICTURE] > 1:
+            kinds = {here: wanted}
+            del counts[PICTURE]
+        left_out.update(counts)
+        yield from (path for path, kind in kinds.items() if kind == wanted)
+
+
+def find_kind(path: Path) -> str:
+    """What a file is, by what is in it; a broken one by its name."""
+    moves, suffix = is_animated(path), path.suffix.lower()
+    if moves or (moves is None and suffix in VIDEO_SUFFIXES):
+        return VIDEO
+    if moves is False or suffix in PICTURE_SUFFIXES:
+        return PICTURE
+    try:
+        with open_video(path) as container:
+            return VIDEO if choose_stream(container.streams.video) else NEITHER
+    except InputError:
+        return NEITHER
+
+
+def name_original(path: Path, base: Path) -> Original:
+    """Identity and key from the path below the input folder: identity/anything/below.mp4."""
+    below = Path(path.resolve().name) if path == base else path.relative_to(base)
+    parts = (below if path.is_dir() else below.with_suffix("")).parts
+    if len(parts) == 1 and all(halves := parts[0].split("#", 1)):
+        parts = tuple(halves)
+    first, *rest = (part.replace("#", "-") for part in parts)
+    identity, name = shorten(first), shorten("-".join(rest) or first)
+    return Original(path, below.as_posix(), identity, identity if name == identity else f"{identity}#{name}")
+
+
+def shorten(name: str) -> str:
+    """A name that leaves room for others in the name of a clip."""
+    data = os.fsencode(name)
+    return name if len(data) <= MAX_NAME_BYTES else data[:MAX_NAME_BYTES].decode(errors="ignore")
+
+
 # one video or picture
 
 
-def prepare_one(job: Job) -> list[Record]:
+def prepare_one(original: Original, dataset: Path, config: PrepareConfig, stopped: threading.Event) -> list[Record]:
     """Write the clips of one video, or the still of a picture; what could not be read is a row with the reason.
 
     Raises AnimaskError where nothing can be written, and CancelledError when the run was stopped.
     """
-    whole = Record(job.original.label, job.original.identity)
+    whole, stem = Record(original.label, original.identity), dataset / "train" / original.key
     try:
-        if job.config.stills:
-            return [write_still(job, whole)]
-        info = probe(job.original.path)
-        return [row if row.reason else write_clip(job, row, info) for row in plan_clips(job, whole, info)]
+        if config.stills:
+            return [write_still(original.path, stem, config, whole)]
+        info = probe(original.path)
+        rows = plan_clips(info, config, whole, stopped)
+        return [row if row.reason else write_clip(info, stem, config, row, stopped) for row in rows]
     except InputError as error:
         return [whole._replace(reason=f"{UNREADABLE}: {error.message}")]
 
 
-def write_still(job: Job, row: Record) -> Record:
-    """Write the square of a picture, and its clay; its row, or that of one dropped."""
-    config, picture = job.config, read_image(job.original.path)
-    follows = config.box == "auto"
+def write_still(path: Path, stem: Path, config: PrepareConfig, row: Record) -> Record:
+    """Write the square of a picture to STEM.png, and its clay; its row, or that of one dropped."""
+    picture, follows = read_image(path), config.box == "auto"
     row = plan_square(config, row, [find_boxes(picture)] if follows else [], *picture.shape[:2])
     if row.reason:
         return row
-    path = job.dataset / "train" / f"{job.original.key}.png"
-    still = crop_resize(picture, read_square(row.square), config.resolution)
-    write_image(path, still)
-    write_clay(path, [paint_clay(still)] if follows else [])
-    return row._replace(end=1, file=path.name)
+    x, y, side = map(int, row.square.split(","))
+    still, written = crop_resize(picture, (x, y, side), config.resolution), Path(f"{stem}.png")
+    write_image(written, still)
+    write_clay(written, [paint_clay(still)] if follows else [])
+    return row._replace(end=1, file=written.name)
 
 
-def plan_clips(job: Job, whole: Record, info: VideoInfo) -> list[Record]:
+def plan_clips(info: VideoInfo, config: PrepareConfig, whole: Record, stopped: threading.Event) -> list[Record]:
     """Look at the whole video once: for its shots, and for faces where the square is to follow them."""
-    config, finder, every = job.config, CutFinder(), max(1, round(job.config.fps / LOOKS))
+    finder, every = CutFinder(), max(1, round(config.fps / LOOKS))
     faces: dict[int, tuple[Box, ...]] = {}
-    for number, frame in enumerate(until_stopped(job, read_frames(info, fps=config.fps))):
+    for number, frame in enumerate(read_frames(info, fps=config.fps)):
+        if stopped.is_set():
+            raise CancelledError
         finder.add(frame)
         if config.box == "auto" and number % every == 0:
             faces[number] = find_boxes(frame)
@@ -232,18 +322,21 @@ def plan_square(config: PrepareConfig, row: Record, found: list[tuple[Box, ...]]
     return row._replace(square=f"{x},{y},{side}")
 
 
-def write_clip(job: Job, row: Record, info: VideoInfo) -> Record:
-    """Write the clip of a row, and its clay; its row, or that of one that cannot be read or does not move."""
-    config, size = job.config, job.config.resolution
-    path = job.dataset / "train" / f"{job.original.key}#{row.start:06}#{row.end:06}.mp4"
-    frames = read_frames(info, fps=config.fps, first=row.start, stop=row.end, crop=read_square(row.square), size=size)
+def write_clip(info: VideoInfo, stem: Path, config: PrepareConfig, row: Record, stopped: threading.Event) -> Record:
+    """Write STEM#START#END.mp4 of a row, and its clay; its row, or that of one that cannot be read or does not move."""
+    path, size = Path(f"{stem}#{row.start:06}#{row.end:06}.mp4"), config.resolution
+    x, y, side = map(int, row.square.split(","))
+    frames = read_frames(info, fps=config.fps, first=row.start, stop=row.end, crop=(x, y, side), size=size)
     small, clay = [], []
 
     def looked_at() -> Iterator[np.ndarray]:
-        for frame in until_stopped(job, frames):
+        for frame in frames:
+            if stopped.is_set():
+                raise CancelledError
             yield frame
             small.append(cv2.resize(frame, (LOOK_SIZE, LOOK_SIZE), interpolation=cv2.INTER_AREA))
-            clay.extend([paint_clay(frame)] if config.box == "auto" else [])
+            if config.box == "auto":
+                clay.append(paint_clay(frame))
 
     try:
         write_video(path, looked_at(), config.fps, crf=CRF)
@@ -256,20 +349,6 @@ def write_clip(job: Job, row: Record, info: VideoInfo) -> Record:
     return row._replace(file=path.name)
 
 
-def until_stopped(job: Job, frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """The frames, until the run is stopped."""
-    for frame in frames:
-        if job.stopped.is_set():
-            raise CancelledError
-        yield frame
-
-
-def read_square(text: str) -> tuple[int, int, int]:
-    """The square of a row's text x,y,size."""
-    x, y, size = map(int, text.split(","))
-    return x, y, size
-
-
 # all of them
 
 
@@ -279,12 +358,15 @@ def run(
     """Prepare the originals and add their rows to `rows` and to prepared.csv; ends all where one fails."""
     stopped = threading.Event()
     with ThreadPoolExecutor(workers) as pool:
-        futures = {pool.submit(prepare_one, Job(original, dataset, config, stopped)): original for original in todo}
+        futures = {pool.submit(prepare_one, original, dataset, config, stopped): original for original in todo}
         try:
             for done, future in enumerate(as_completed(futures), 1):
                 new = future.result()
                 rows += new
-                progress(done, len(todo), describe(futures[future], new))
+                reasons = Counter(row.reason for row in new if row.reason)
+                parts = [f"{sum(bool(row.file) for row in new)} kept"]
+                parts += [f"{count} dropped: {reason}" for reason, count in reasons.items()]
+                progress(done, len(todo), f"{futures[future].label}: {'; '.join(parts)}")
                 if done % SAVE_EVERY == 0:
                     write_records(dataset, rows)
         finally:
@@ -293,24 +375,18 @@ def run(
             write_records(dataset, rows)
 
 
-def describe(original: Original, rows: list[Record]) -> str:
-    """What became of an original, for people."""
-    kept, reasons = sum(bool(row.file) for row in rows), Counter(row.reason for row in rows if row.reason)
-    parts = [f"{kept} kept", *(f"{count} dropped: {reason}" for reason, count in reasons.items())]
-    return f"{original.label}: {'; '.join(parts)}"
-
-
 def open_dataset(dataset: Path, config: PrepareConfig) -> None:
     """Make the folders and note the settings, or check that they are those of the runs before."""
     settings, path = asdict(config) | {"fps": str(config.fps)}, dataset / SETTINGS
     if path.exists():
         before = json.loads(read_text(path))
-        for name in [name for name, value in settings.items() if before.get(name) != value]:
-            was = f"{dataset} was begun with {name} {before.get(name)!r}, not {settings[name]!r}."
-            raise InputError(was, "Use the same settings to continue, or another folder for -o.")
+        for name, value in settings.items():
+            if before.get(name) != value:
+                was = f"{dataset} was begun with {name} {before.get(name)!r}, not {value!r}."
+                raise InputError(was, "Use the same settings to continue, or another folder for -o.")
     elif dataset.exists() and (not dataset.is_dir() or any(dataset.iterdir())):
         raise InputError(f"{dataset} exists and was not made by `animask prepare`.", OTHER_FOLDER)
-    for half in HALVES:
+    for half in ("train", "test"):
         (dataset / half).mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
@@ -331,13 +407,10 @@ def read_records(dataset: Path) -> list[Record]:
 
 def write_records(dataset: Path, rows: list[Record]) -> None:
     """Write prepared.csv, sorted, in one step."""
-    with (
-        replacing(dataset / RECORD) as temporary,
-        temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
-    ):
-        writer = csv.writer(file)
-        writer.writerow(Record._fields)
-        writer.writerows(sorted(rows))
+    text = io.StringIO()
+    csv.writer(text).writerows([Record._fields, *sorted(rows)])
+    with replacing(dataset / RECORD) as temporary:
+        temporary.write_text(text.getvalue(), "utf-8", "surrogateescape", newline="")
 
 
 def assign_partitions(rows: list[Record], share: float) -> list[Record]:
@@ -349,17 +422,7 @@ def assign_partitions(rows: list[Record], share: float) -> list[Record]:
     known = {row.identity: row.partition for row in rows if row.file and row.partition}
     names = {row.identity for row in rows if row.file}
     new = sorted(names - known.keys(), key=lambda name: hashlib.sha256(os.fsencode(name)).digest())
-    wanted = 0 if share == 0 or len(names) < 2 else min(max(1, round(share * len(names))), len(names) - 1)
-    missing = max(0, wanted - sum(half == "test" for half in known.values()))
+    wanted = min(max(1, round(share * len(names))), len(names) - 1) if share else 0
+    missing = wanted - list(known.values()).count("test")
     chosen = known | {name: "test" if place < missing else "train" for place, name in enumerate(new)}
     return [row._replace(partition=chosen[row.identity]) if row.file else row for row in rows]
-
-
-def move_tests(dataset: Path, rows: list[Record]) -> None:
-    """Put test clips, which are written with the others, into their folder; again, where a run was cut off."""
-    for row in rows:
-        if row.partition == "test":
-            written = dataset / "train" / row.file
-            for path in (clay_path(written), written):
-                if path.exists():
-                    path.replace(dataset / "test" / path.name)

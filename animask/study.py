@@ -12,12 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from animask.cases import Progress, Settings, check_predictions, plan
+from animask.cases import Progress, Settings
 from animask.errors import InputError
-from animask.evaluation import drive, open_bench
+from animask.evaluation import drive, open_bench, to_url
 from animask.files import read_text, replacing
 from animask.images import to_images
-from animask.results import to_url
 from animask.video import write_video
 
 METHODS = ("X2Face", "Monkey-Net", "FOMM", "paper")
@@ -103,11 +102,9 @@ def write_study(settings: Settings, path: Path, progress: Progress = lambda done
 
     Raises what `evaluate` raises, and InputError for a video that cannot be read.
     """
-    cases = plan(settings)
-    check_predictions(settings, cases)
     bench = open_bench(settings)
     columns, trials = [*bench.columns, *(name for name, _ in settings.predictions)], []
-    for number, case in enumerate(cases):
+    for number, case in enumerate(bench.cases, 1):
         source = ""
         films: dict[str, list[np.ndarray]] = {}
         for part in drive(bench, case):
@@ -116,7 +113,7 @@ def write_study(settings: Settings, path: Path, progress: Progress = lambda done
                 films.setdefault(name, []).extend(to_images(frames))
         driver, *made = (film_url(frames, case.rate) for frames in films.values())
         trials.append({"name": case.name, "source": source, "driver": driver, "made": made})
-        progress(number + 1, len(cases))
+        progress(number, len(bench.cases))
     study = json.dumps({"columns": columns, "questions": QUESTIONS, "trials": trials}).replace("<", "\\u003c")
     with replacing(path) as partial:
         partial.write_text(PAGE.replace("STUDY", study, 1), "utf-8")
@@ -134,7 +131,8 @@ def film_url(frames: list[np.ndarray], rate: Fraction) -> str:
 def count_answers(paths: Sequence[Path]) -> dict[str, dict[str, Votes]]:
     """Files that the page saved to votes by question and column. InputError for other files, or of several studies."""
     columns: list[str] = []
-    votes: dict[str, Counter[str]] = {question: Counter() for question in QUESTIONS}
+    votes: Counter[tuple[str, str]] = Counter()
+    answers = 0
     for path in paths:
         try:
             content = json.loads(read_text(path))
@@ -144,12 +142,9 @@ def count_answers(paths: Sequence[Path]) -> dict[str, dict[str, Votes]]:
                 raise InputError(f"{path} belongs to another study than {paths[0]}")
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path} holds no answers of a study") from error
-        for question, name in chosen:
-            votes[question][name] += 1
-    return {
-        question: {column: interval(found[column], found.total()) for column in columns}
-        for question, found in votes.items()
-    }
+        votes.update(chosen)
+        answers += len(content["answers"])
+    return {question: {name: interval(votes[question, name], answers) for name in columns} for question in QUESTIONS}
 
 
 def interval(chosen: int, answers: int) -> Votes:

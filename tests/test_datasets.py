@@ -70,12 +70,11 @@ def test_the_named_folder_comes_first_then_the_environment_then_the_name(tmp_pat
 
 
 def test_identity_is_the_name_before_the_first_hash_or_the_file(tmp_path):
-    for name in ("id1#a#0#9.mp4", "id1#b#0#9.mp4", "id2#a#0#9.mp4", "plain.gif"):
+    names = ["id1#a#0#9.mp4", "id1#b#0#9.mp4", "id2#a#0#9.mp4", "plain.gif"]
+    for name in names:
         touch(tmp_path / "train" / name)
-    found = datasets.list_clips(tmp_path, "train")
-    assert [clip.identity for clip in found] == ["id1", "id1", "id2", "plain.gif"]
-    found = datasets.list_clips(tmp_path, "train", "file")
-    assert [clip.identity for clip in found] == [clip.path.name for clip in found]
+    for settings, identities in (((), ["id1", "id1", "id2", "plain.gif"]), (("file",), names)):
+        assert [clip.identity for clip in datasets.list_clips(tmp_path, "train", *settings)] == identities
 
 
 def test_train_and_test_folders_are_the_splits_and_only_clips_in_them_are_listed(tmp_path):
@@ -94,9 +93,8 @@ def test_without_folders_a_tenth_of_the_identities_is_for_testing(tmp_path):
         for take in "ab":
             touch(tmp_path / f"id{number:02}#{take}.mp4")
     train, test = (datasets.list_clips(tmp_path, split) for split in ("train", "test"))
-    assert len({clip.identity for clip in test}) == 3
-    assert not {clip.identity for clip in train} & {clip.identity for clip in test}
-    assert len(train) + len(test) == 60
+    trained, tested = ({clip.identity for clip in clips} for clips in (train, test))
+    assert len(tested) == 3 and not trained & tested and len(train) + len(test) == 60
     assert datasets.list_clips(tmp_path, "test") == test
 
 
@@ -153,18 +151,15 @@ def test_broken_clips_are_skipped_once_with_their_names_and_counted(tmp_path):
     (tmp_path / "empty.mp4").touch()
     make_strip(tmp_path / "single.png", 1)
     bad = [tmp_path / name for name in ("broken.mp4", "cut.mp4", "empty.mp4", "single.png", "gone.mp4")]
+    clips = [Clip(path, path.name.split("#")[0]) for path in [*good, *bad]]
     words: list[str] = []
-
-    def fill(paths: list[Path]) -> dict[str, list[Path]]:
-        listed = [Clip(path, path.name.split("#")[0]) for path in paths]
-        return datasets.fill_cache(listed, 32, tmp_path / "cache", 2, words.append)
-
-    assert {name: len(files) for name, files in fill([*good, *bad]).items()} == {"a": 2, "b": 1}
+    found = datasets.fill_cache(clips, 32, tmp_path / "cache", 2, words.append)
+    assert {name: len(files) for name, files in found.items()} == {"a": 2, "b": 1}
     assert [word.split(":")[0] for word in words[:-1]] == [f"skipped {path.name}" for path in bad]
     assert words[-1].startswith("5 of 8 clips")
     assert len(list((tmp_path / "cache").iterdir())) == 3, "and nothing half-written is left"
     with pytest.raises(InputError):
-        fill(bad)
+        datasets.fill_cache(clips[3:], 32, tmp_path / "cache", 2, words.append)
 
 
 def test_an_interruption_does_not_wait_for_what_has_not_begun():
@@ -238,7 +233,6 @@ def test_a_troupe_of_toons_is_rendered_once_with_its_clay(tmp_path, monkeypatch)
     assert rows.shape == (datasets.TROUPE, 2, 32 * 32 * 3 + 64 * 64)
     assert len({row.tobytes() for toon in rows for row in toon}) == 2 * datasets.TROUPE
     clay = rows[..., 3072:].reshape(-1, 64, 64)
-    assert (clay[:, 0, 0] == 0).all()
-    assert (clay.max((1, 2)) > 150).all()
+    assert (clay[:, 0, 0] == 0).all() and (clay.max((1, 2)) > 150).all()
     monkeypatch.setattr(datasets, "render", lambda *_: pytest.fail("rendered again"))
     assert datasets.toon_pool(datasets.TOON_IDENTITIES, 3, 32, tmp_path, 1) == pool

@@ -8,16 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from animask.cases import FIRST_DRIVER, TOON_RATE, TOON_VIDEOS, Settings, clip_case, plan
+from animask.cases import FIRST_DRIVER, TOON_RATE, TOON_VIDEOS, Settings, plan
 from animask.config import MODEL_PRESETS
-from animask.datasets import Clip
 from animask.detectors import DETECTORS, Detector
 from animask.errors import AnimaskError, InputError, MissingError
-from animask.evaluation import evaluate
+from animask.evaluation import PUBLISHED, evaluate, show, sum_up, tabulate
 from animask.files import sha256
 from animask.images import to_tensor, write_image
 from animask.metrics import Score
-from animask.results import PUBLISHED, show, sum_up, tabulate
 from animask.toons import pose_at, render, sample_identity
 
 SIDE = MODEL_PRESETS["tiny"].resolution
@@ -77,21 +75,15 @@ def test_the_truth_of_a_toon_is_the_source_in_the_pose_of_the_driver():
 def test_clips_are_driven_by_themselves_or_by_another_person(folder):
     base = Settings(dataset=str(folder))
     assert [case.name for case in plan(base)] == ["anna#1", "bert#1", "bert#2"]
-    write_image(folder / "test" / "anna#2.png", grey(0, 1))
-    assert [case.name for case in plan(replace(base, limit=2))] == ["anna#1", "bert#1"]  # as many people as there are
-    (folder / "test" / "anna#2.png").unlink()
     animated = plan(replace(base, protocol="animation", metrics=("akd",)))
     assert [case.name for case in animated] == ["anna#1--bert#1", "bert#1--anna#1", "bert#2--anna#1"]
     shots = [(int(shot.driver.mean()), shot.truth) for shot in animated[0].shots(SIDE)]
     assert shots == [(51, None), (51, None), (204, None)]
-
-
-def test_frames_of_a_clip_are_thinned_evenly(tmp_path):
-    write_image(tmp_path / "a.png", grey(*range(0, 90, 10)))
-    clip = Clip(tmp_path / "a.png", "a")
-    case = clip_case(clip, clip, 4)
+    write_image(folder / "test" / "anna#2.png", grey(*range(0, 90, 10)))
+    assert [case.name for case in plan(replace(base, limit=2))] == ["anna#1", "bert#1"]  # as many people as there are
+    _, _, case, _ = plan(replace(base, frames=4))
     assert case.source(SIDE).max() == 0
-    assert [int(shot.driver.mean()) for shot in case.shots(SIDE)] == [10, 30, 50, 70]
+    assert [int(shot.driver.mean()) for shot in case.shots(SIDE)] == [10, 30, 50, 70], "thinned evenly"
 
 
 @pytest.mark.parametrize(
@@ -182,9 +174,8 @@ def test_the_protocol_says_how(settings, tiny_weights):
 
 def test_the_papers_figures_stand_beside_ours_where_the_data_are_the_papers(settings, folder):
     result = evaluate(replace(settings, dataset="vox", data=folder))
-    rows = tabulate(result)
-    assert rows[0] == ["", "l1 ↓"]
-    assert rows[-2:] == [["paper (published)", "0.0340"], ["FSAL (published)", "–"]]
+    head, *_, paper, other = tabulate(result)
+    assert [head, paper, other] == [["", "l1 ↓"], ["paper (published)", "0.0340"], ["FSAL (published)", "–"]]
     assert PUBLISHED["taichi"]["FOMM"] == {"l1": 0.063, "akd": 6.862, "mkr": 0.036, "aed": 0.179}
     assert not evaluate(settings).published
 

@@ -1,7 +1,8 @@
-"""Raw videos to a data set: settings, halves, and whole runs on generated videos."""
+"""Raw videos to a data set: what it is made from, settings, halves, and whole runs on generated videos."""
 
 import csv
 import json
+import shutil
 from fractions import Fraction
 
 import cv2
@@ -10,12 +11,22 @@ import pytest
 from conftest import full_disk
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from test_shots import mix
 
 from animask.clay import paint_clay
 from animask.errors import AnimaskError, InputError
 from animask.images import read_image, write_image
-from animask.preparation import PrepareConfig, Record, assign_partitions, prepare, read_records, write_records
+from animask.preparation import (
+    MAX_NAME_BYTES,
+    PrepareConfig,
+    Record,
+    assign_partitions,
+    list_originals,
+    prepare,
+    read_records,
+    write_records,
+)
 from animask.toons import Pose, render, sample_identity
 from animask.video import probe, read_frames, write_video
 
@@ -36,7 +47,7 @@ def moving(colour, count, size=(96, 64)):
 
 
 def write(path, frames):
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(exist_ok=True)
     write_video(path, frames, Fraction(25))
     return path
 
@@ -47,7 +58,7 @@ def table(dataset):
 
 
 def clips(dataset):
-    """The names of all files in the two halves."""
+    """All files in the two halves."""
     return sorted(f"{path.parent.name}/{path.name}" for path in dataset.glob("*/*"))
 
 
@@ -72,6 +83,74 @@ def dataset(raw, tmp_path_factory):
     """`raw`, prepared by two threads."""
     out = tmp_path_factory.mktemp("made") / "data"
     return out, prepare([raw], out, SMALL, workers=2)
+
+
+# what it is made from
+
+
+def make(root, *names):
+    """Files that are videos by their names alone."""
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("1,2,3\n")
+
+
+def find(root, stills=False):
+    """The paths of originals by how the names of their clips begin."""
+    originals, left_out = list_originals([root], root / "out", stills)
+    return {original.key: original.label for original in originals}, left_out
+
+
+def test_videos_are_told_by_what_is_in_them_and_the_rest_is_counted(driver, tmp_path):
+    """A broken video is not left out: it is named later. Hidden files and the output do not count."""
+    shutil.copy(driver, tmp_path / "a.mxf")
+    shutil.copy(driver, tmp_path / "unnamed")
+    frames = [Image.fromarray(frame) for frame in moving(RED, 3)]
+    for name in ("moving.gif", "moving-too.png"):
+        frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:], duration=40)
+    frames[0].save(tmp_path / "still.gif")
+    write_image(tmp_path / "cover.jpg", moving(RED, 1)[0])
+    make(tmp_path, "broken.mov", "notes.txt", "list.csv", ".hidden.txt", "out/prepared.json")
+    found, left_out = find(tmp_path)
+    assert list(found.values()) == ["a.mxf", "broken.mov", "moving.gif", "moving-too.png", "unnamed"]
+    assert left_out == {"no video or picture": 2, "a still picture": 2}
+    stills = {"cover": "cover.jpg", "still": "still.gif"}
+    assert find(tmp_path, stills=True) == (stills, {"no video or picture": 2, "a video": 5})
+
+
+def test_identities_are_sub_folders_or_files(tmp_path):
+    make(tmp_path, "alice/a.mp4", "alice/day#1/b.MOV", "talk.webm", "id7#part#2.avi", ".hidden/c.mp4")
+    assert find(tmp_path)[0] == {
+        "alice#a": "alice/a.mp4",
+        "alice#day-1-b": "alice/day#1/b.MOV",
+        "talk": "talk.webm",
+        "id7#part-2": "id7#part#2.avi",
+    }
+
+
+def test_a_folder_of_pictures_is_a_video(tmp_path):
+    make(tmp_path, "dora/1.png", "dora/2.png")
+    assert find(tmp_path) == find(tmp_path / "dora") == ({"dora": "dora"}, {})
+
+
+def test_two_of_one_name_are_refused_but_one_may_be_given_twice(tmp_path):
+    make(tmp_path, "a.mp4", "a.mov")
+    with pytest.raises(InputError, match="become a"):
+        find(tmp_path)
+    assert len(list_originals([tmp_path / "a.mp4", tmp_path / "a.mp4"], tmp_path / "out", False)[0]) == 1
+
+
+@pytest.mark.parametrize("name", ["absent", "empty"])
+def test_inputs_without_videos_are_refused(tmp_path, name):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=name):
+        find(tmp_path / name)
+
+
+def test_long_names_are_cut_and_stay_different(tmp_path):
+    make(tmp_path, "a" + "é" * 110 + ".mp4", "b" + "é" * 110 + ".mp4")
+    found, _ = find(tmp_path)
+    assert len(found) == 2 and all(len(key.encode()) <= MAX_NAME_BYTES for key in found)
 
 
 # settings, and who is in which half

@@ -11,10 +11,10 @@ PACKAGE = ROOT / "animask"
 RANKS = """
 errors files devices config perturb losses metrics
 images probing writer video networks faces clay
-model fusion crops shots originals datasets pairs detectors preparation
+model fusion crops shots datasets pairs detectors preparation
 weights
 streaming exporting
-animation jobs cases benchmark results evaluation study \
+animation cases benchmark evaluation study \
 ranks lessons trainer training
 cli.screen cli.animate cli.bench cli.eval cli.export cli.info cli.prepare cli.train cli __init__ __main__
 """

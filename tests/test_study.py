@@ -23,9 +23,8 @@ SIDE = MODEL_PRESETS["tiny"].resolution
 @pytest.fixture
 def settings(tiny_weights):
     """Two toons, each driven by another one in two frames."""
-    return Settings(
-        metrics=("l1",), weights=str(tiny_weights), protocol="animation", limit=2, frames=2, device="cpu", batch=1
-    )
+    small = {"limit": 2, "frames": 2, "device": "cpu", "batch": 1}
+    return Settings(metrics=("l1",), weights=str(tiny_weights), protocol="animation", **small)
 
 
 @pytest.fixture
@@ -51,8 +50,7 @@ def test_a_list_holds_what_another_program_needs(settings, tmp_path):
 def test_a_prediction_is_a_further_column(settings, truth):
     result = evaluate(replace(settings, predictions=(("ideal", truth),)))
     assert list(result.columns) == ["full", "ideal", "copy"]
-    assert result.columns["ideal"]["l1"].mean == 0
-    assert result.columns["full"]["l1"].mean > 0
+    assert result.columns["full"]["l1"].mean > result.columns["ideal"]["l1"].mean == 0
     assert "ideal" in result.protocol
 
 
@@ -78,15 +76,13 @@ def test_a_prediction_that_does_not_fit_leaves_its_video_out_of_every_column(set
 
 
 def test_a_study_shows_every_column_and_names_none(settings, truth, tmp_path):
-    page = tmp_path / "study.html"
-    write_study(replace(settings, ablations=("no_ref",), predictions=(("ideal", truth),)), page)
-    text = page.read_text(encoding="utf-8")
+    settings = replace(settings, ablations=("no_ref",), predictions=(("ideal", truth),))
+    text = write_study(settings, tmp_path / "study.html").read_text(encoding="utf-8")
     study = json.loads(re.search(r"const study = (\{.*?\}), answers", text)[1])
     assert study["columns"] == ["full", "no_ref", "ideal"]
     assert [len(trial["made"]) for trial in study["trials"]] == [3, 3]
     assert all(film.startswith("data:video/mp4;base64,") for film in study["trials"][0]["made"])
-    body = text.split("const study")[0]
-    assert not re.search("ideal|no_ref|full", body)
+    assert not re.search("ideal|no_ref|full", text.split("const study")[0])
     assert not re.search(r"https?://", text)
 
 
@@ -96,17 +92,14 @@ def test_answers_are_counted_with_intervals(tmp_path):
         answers = [{"video": "x", "realistic": choice, "faithful": "a"}]
         path.write_text(json.dumps({"columns": ["a", "b"], "answers": answers}))
     votes = count_answers(paths)
-    found = votes["realistic"]["a"]
-    assert (found.chosen, found.answers, found.share) == (1, 2, 0.5)
-    assert votes["faithful"]["b"].share == 0
-    paths[1].write_text(json.dumps({"columns": ["a", "c"], "answers": []}))
-    with pytest.raises(InputError, match="another study"):
-        count_answers(paths)
-    paths[1].write_text("[]")
-    with pytest.raises(InputError, match="no answers"):
-        count_answers(paths)
+    assert votes["realistic"]["a"] == interval(1, 2) and votes["faithful"]["b"] == interval(0, 2)
+    for content, words in ((json.dumps({"columns": ["a", "c"], "answers": []}), "another study"), ("[]", "no answers")):
+        paths[1].write_text(content)
+        with pytest.raises(InputError, match=words):
+            count_answers(paths)
 
 
 def test_the_interval_is_wilsons():
     found, none = interval(8, 10), interval(0, 20)
+    assert (found.chosen, found.answers, found.share) == (8, 10, 0.8)
     assert (found.low, found.high, none.low, none.high) == pytest.approx((0.4902, 0.9433, 0.0, 0.1611), abs=1e-4)

@@ -109,7 +109,7 @@ def evaluate(
 def measure(settings: "Settings", progress: "Progress", quiet: bool, as_json: bool) -> None:
     """Evaluate, and show the protocol, the table and what else there is to say. Exit code 1 where a video failed."""
     from animask.evaluation import evaluate as evaluate_settings
-    from animask.results import sum_up, tabulate
+    from animask.evaluation import sum_up, tabulate
 
     result = evaluate_settings(settings, progress)
     if not quiet:
