@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import cv2
 import numpy as np
@@ -18,12 +18,12 @@ from animask.images import fit, to_images, to_tensor
 from animask.model import Animator, Trace
 from animask.perturb import Threshold
 
-LAYOUTS = ("result", "compare", "strip")
 COLUMNS = ("source", "m_s", "driver", "m(d)", "perturbed", "refined", "coarse", "final")
 # The tensors of a trace in the order in which they are computed, so that the first one that is bad is to blame.
 TENSORS = ("source mask m_s", "driver mask m(d)", "perturbed mask", "refined mask", "coarse frame", "final frame")
 
 Layout = Literal["result", "compare", "strip"]
+LAYOUTS = get_args(Layout)
 Item = TypeVar("Item")
 
 

@@ -14,7 +14,7 @@ images probing writer video networks faces clay moves
 model fusion crops shots originals datasets pairs detectors preparation
 weights
 streaming exporting
-animation jobs cases benchmark results evaluation study \
+animation cases benchmark results evaluation study \
 ranks found taught trainer progress training
 cli.screen cli.animate cli.bench cli.eval cli.export cli.info cli.prepare cli.train cli __init__ __main__
 """
