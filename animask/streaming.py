@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from animask.devices import DTYPES
 from animask.errors import AnimaskError
@@ -147,11 +148,10 @@ def lay_out(trace: Trace, source: np.ndarray, driver: list[np.ndarray], layout: 
         for frame, result in zip(driver, results, strict=True):
             yield np.hstack([source, frame, result])
     else:
-        masks = [to_images(x.expand(len(results), -1, -1, -1)) for x in (trace.m_s, trace.m_d, trace.m_dp, trace.m_dr)]
-        coarse, size = to_images(trace.c), source.shape[:2]
+        drawn = (x.expand(len(results), -1, -1, -1) for x in (trace.m_s, trace.m_d, trace.m_dp, trace.m_dr, trace.c))
+        m_s, m_d, m_dp, m_dr, c = (to_images(functional.interpolate(x, source.shape[:2])) for x in drawn)
         for i, frame in enumerate(driver):
-            m_s, m_d, m_dp, m_dr = (cv2.resize(mask[i], size, interpolation=cv2.INTER_NEAREST) for mask in masks)
-            yield label(COLUMNS, [source, m_s, frame, m_d, m_dp, m_dr, coarse[i], results[i]])
+            yield label(COLUMNS, [source, m_s[i], frame, m_d[i], m_dp[i], m_dr[i], c[i], results[i]])
 
 
 def label(names: tuple[str, ...], images: list[np.ndarray]) -> np.ndarray:

@@ -10,17 +10,7 @@ import pytest
 from conftest import FPS, FRAMES
 
 from animask import animation
-from animask.animation import (
-    Job,
-    Session,
-    Settings,
-    Summary,
-    animate_file,
-    animate_many,
-    list_jobs,
-    preview_crops,
-    read_pairs,
-)
+from animask.animation import Job, Session, Settings, Summary, animate_file, animate_many, list_jobs, preview_crops
 from animask.errors import InputError, MissingError
 from animask.images import read_image, write_image
 from animask.toons import Pose, render, sample_identity
@@ -146,12 +136,12 @@ def test_outputs_are_named_after_their_sources():
 def test_pairs_are_read(tmp_path):
     path = tmp_path / "pairs.csv"
     path.write_text('source,driver,output\na.png,d.mp4,\n"b, c.png",e.gif,sub/x.webm\n', encoding="utf-8-sig")
-    assert read_pairs(path, Path("out")) == [
+    assert animation.read_pairs(path, Path("out")) == [
         Job(Path("a.png"), Path("d.mp4"), Path("out/a--d.mp4")),
         Job(Path("b, c.png"), Path("e.gif"), Path("out/sub/x.webm")),
     ]
     path.write_text("driver,source\nd.mp4,a.png\n")
-    assert read_pairs(path) == [Job(Path("a.png"), Path("d.mp4"), Path("a--d.mp4"))]
+    assert animation.read_pairs(path) == [Job(Path("a.png"), Path("d.mp4"), Path("a--d.mp4"))]
 
 
 @pytest.mark.parametrize(
@@ -168,7 +158,7 @@ def test_pairs_are_read(tmp_path):
 def test_lists_that_are_none_are_refused(content, words, tmp_path):
     (tmp_path / "pairs.csv").write_text(content)
     with pytest.raises(InputError, match=words or None):
-        read_pairs(tmp_path / "pairs.csv", Path("out"))
+        animation.read_pairs(tmp_path / "pairs.csv", Path("out"))
 
 
 @pytest.mark.parametrize("outputs", [("x.mp4", "./x.mp4"), ("d.mp4", "x.mp4")])

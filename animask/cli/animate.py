@@ -61,7 +61,6 @@ FACE = "Which face of the picture auto takes: 1 is the largest; -v lists them. D
 FACE += "that is a square crop of a head already stays whole."
 LAYOUT = "result; compare: source, driver, result; strip: the columns of the paper's figure 3."
 BEHIND = "Colour behind transparent pixels."
-INTERRUPTED = "interrupted at frame {} of {}"
 PAIRS = "A list with the columns source,driver,output in place of SOURCE and DRIVER; outputs go into -o."
 
 
@@ -140,7 +139,7 @@ def animate_one(job: "Job", settings: "Settings", quiet: bool, as_json: bool) ->
     """One job: a report, or the path of the result."""
     from animask.animation import animate_file
 
-    with progress_bar("animating", "frames", quiet, f"{INTERRUPTED}; nothing was written") as progress:
+    with progress_bar("animating", "frames", quiet, "interrupted at frame {} of {}; nothing was written") as progress:
         report = animate_file(*job, settings, progress)
     show_warnings(report.warnings)
     if not quiet:
@@ -155,7 +154,8 @@ def animate_all(jobs: "list[Job]", settings: "Settings", skip_existing: bool, qu
 
     tell = (lambda line: None) if quiet else say
     no_bar = quiet or not sys.stderr.isatty()  # a line a job is enough for a log file
-    with progress_bar("animating", "frames", no_bar, f"{INTERRUPTED}; results that are whole stay") as progress:
+    interrupted = "interrupted at frame {} of {}; results that are whole stay"
+    with progress_bar("animating", "frames", no_bar, interrupted) as progress:
         summary = animate_many(jobs, settings, skip_existing, progress, tell)
     for report in summary.made:
         show_warnings(report.warnings, f"{report.output}: ")

@@ -23,7 +23,6 @@ HEADINGS = ("Data", "Where it begins", "Length and pieces", "Settings (each over
 of_data, start, length, setting = (partial(Option, rich_help_panel=heading) for heading in HEADINGS)
 OUT = "The run folder: weights, checkpoints, log, previews."
 RECIPE = "A recipe: a bundled name, or TOML with \\[model] and \\[train]."
-EXIT_CODES = {"interrupted": 130, "terminated": 143}
 
 
 def train(
@@ -74,8 +73,7 @@ def train(
     if outcome.weights:  # of the process that leads
         report(f"{outcome.ended} at step {outcome.step}, {outcome.samples_per_second:.1f} samples/s")
         show_result(outcome, outcome.weights, as_json)
-    if outcome.ended in EXIT_CODES:
-        sys.exit(EXIT_CODES[outcome.ended])
+    sys.exit({"interrupted": 130, "terminated": 143}.get(outcome.ended, 0))
 
 
 def changes(flags: dict[str, Any]) -> dict[str, Any]:
