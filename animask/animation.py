@@ -107,8 +107,9 @@ class Session:
 
     def crop(self, text: str, face: int | None = None) -> str:
         """A crop of the settings: "auto" means the centre where no face is asked for, and the weights know none."""
-        is_known = text != "auto" or face is not None or self.weights.metadata.get("object", "").lower() == "face"
-        return text if is_known else "centre"
+        if text == "auto" and face is None and self.weights.metadata.get("object", "").lower() != "face":
+            return "centre"
+        return text
 
     @property
     def device(self) -> str:
@@ -313,7 +314,7 @@ class Summary:
 
 def list_jobs(sources: Sequence[Path], driver: Path, folder: Path) -> list[Job]:
     """One job a source, into `folder`: NAME.mp4 of the source NAME.png, NAME-2.mp4 for the second of that name."""
-    jobs: dict[str, Job] = {}  # some file systems take a.mp4 and A.mp4 for the same
+    jobs: dict[str, Job] = {}  # by lower case: some file systems take a.mp4 and A.mp4 for the same
     for source in sources:
         names = (source.stem, *(f"{source.stem}-{number}" for number in range(2, len(sources) + 1)))
         name = next(name for name in names if name.lower() not in jobs)
@@ -379,7 +380,7 @@ def animate_many(
             report = animate_file(*job, progress=progress, session=session)
         except Exception as error:
             known = error if isinstance(error, AnimaskError) else AnimaskError(f"{type(error).__name__}: {error}")
-            if known is not error:
+            if known is not error:  # nobody foresaw it
                 tell(traceback.format_exc())
             reason = known.message, known.hint, known.exit_code
             summary.failed.append(Failure(str(job.source), str(job.driver), str(job.output), *reason))

@@ -4,7 +4,6 @@ import importlib.util
 import logging
 import warnings
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -53,11 +52,18 @@ def to_graph(model: Animator) -> torch.onnx.ONNXProgram:
     """The graph of a model in memory."""
     side = model.config.resolution
     images = torch.zeros(1, 3, side, side), torch.zeros(3, 3, side, side)
-    shapes: Any = {"source": {}, "driver": {0: torch.export.Dim("frames", min=2, max=MOST_FRAMES)}}
+    frames = torch.export.Dim("frames", min=2, max=MOST_FRAMES)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # what it says concerns other packages
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter, on itself
-        names: Any = {"input_names": list(shapes), "output_names": ["frames"], "dynamic_shapes": shapes}
-        program = torch.onnx.export(Drive(model), images, **names, dynamo=True, verbose=False)
+        program = torch.onnx.export(
+            Drive(model),
+            images,
+            input_names=["source", "driver"],
+            output_names=["frames"],
+            dynamic_shapes={"source": {}, "driver": {0: frames}},
+            dynamo=True,
+            verbose=False,
+        )
     assert program is not None, "exporting without a file gives a program"
     return program

@@ -31,7 +31,7 @@ for command in (animate, train, evaluate, prepare, bench, export, info):
     app.command("eval" if command is evaluate else None)(command)
 
 
-@app.callback(invoke_without_command=True)
+@app.callback(invoke_without_command=True)  # as --version stands alone
 def show_version(wanted: Annotated[bool, Option("--version", help="Show the version.")] = False) -> None:
     """Options before the command."""
     if wanted:

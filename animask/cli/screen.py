@@ -13,7 +13,7 @@ from typing import Any
 
 from animask.errors import AnimaskError, InputError
 
-Progress = Callable[[int, int], None]  # done and total
+Show = Callable[[int, int], None]  # done and total
 
 
 def plain(text: str, kept: str = "") -> str:
@@ -56,7 +56,7 @@ def show_result(result: Any, path: str, as_json: bool) -> None:
 
 
 @contextmanager
-def progress_bar(label: str, unit: str, quiet: bool, interrupted: str = "") -> Iterator[Progress]:
+def progress_bar(label: str, unit: str, quiet: bool, interrupted: str = "") -> Iterator[Show]:
     """A function (done, total) that shows progress: a bar on a terminal, else a line every ten seconds, or nothing.
 
     interrupted: what is said where the user stops it; {} in it stand for done and total.
@@ -79,7 +79,7 @@ def progress_bar(label: str, unit: str, quiet: bool, interrupted: str = "") -> I
 
 
 @contextmanager
-def bar(label: str, unit: str) -> Iterator[Progress]:
+def bar(label: str, unit: str) -> Iterator[Show]:
     """Progress for a terminal: a bar that goes when it is done."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -97,7 +97,7 @@ def bar(label: str, unit: str) -> Iterator[Progress]:
         yield show
 
 
-def lines(label: str, unit: str) -> Progress:
+def lines(label: str, unit: str) -> Show:
     """Progress for log files: a line now and then. Time counts from the first call: loading a model is no speed."""
     start: tuple[float, int] | None = None
     shown = 0.0
