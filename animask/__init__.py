@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from animask.animation import animate_file as animate_file
+    from animask.animation import animate_many as animate_many
     from animask.errors import AnimaskError as AnimaskError
     from animask.errors import InputError as InputError
     from animask.errors import MissingError as MissingError
     from animask.evaluation import evaluate as evaluate
-    from animask.jobs import animate_many as animate_many
     from animask.model import Animator as Animator
     from animask.streaming import animate as animate
     from animask.training import train as train
@@ -27,7 +27,7 @@ HOME = {
     "MissingError": "errors",
     "animate": "streaming",
     "animate_file": "animation",
-    "animate_many": "jobs",
+    "animate_many": "animation",
     "evaluate": "evaluation",
     "load_model": "weights",
     "save_model": "weights",

@@ -1,11 +1,13 @@
-"""Files in, files out: how pictures are animated with videos. Read `animate_file` first: it is the whole way."""
+"""Files in, files out: one job, many, a drawing of the crops. Read `animate_file` first: it is the whole way."""
 
+import csv
 import logging
 import time
+import traceback
 import warnings
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
@@ -15,8 +17,8 @@ import numpy as np
 
 from animask.crops import Crop, crop_face, draw_crop, named_crop, parse_crop, paste, picture_part
 from animask.devices import DTYPES, pick_device, pick_precision
-from animask.errors import InputError
-from animask.files import REPLACE
+from animask.errors import AnimaskError, InputError
+from animask.files import REPLACE, read_text
 from animask.fusion import fuse
 from animask.images import crop_resize, read_image, write_image
 from animask.model import Animator
@@ -28,8 +30,8 @@ from animask.weights import DEFAULT, Weights, find_weights, load_model
 
 log = logging.getLogger(__name__)
 
-FACES = "face"  # what weights of faces have as "object" in their metadata
 PREVIEWED = 6  # shots that a preview shows
+SUFFIX = ".mp4"  # of outputs that only a folder is given for
 
 Progress = Callable[[int, int], None]
 
@@ -94,8 +96,8 @@ class Session:
         """The model, ready to animate."""
         device, reason = pick_device(self.settings.device)
         precision, why = pick_precision(self.settings.precision, device)
-        how = device, reason, precision, why
-        log.info("weights %s, device %s (%s), precision %s (%s)", self.settings.weights, *how)
+        how = f"device {device} ({reason}), precision {precision} ({why})"
+        log.info("weights %s, %s", self.settings.weights, how)
         return at_precision(fuse(load_model(self.weights, device)), precision)
 
     @property
@@ -105,7 +107,7 @@ class Session:
 
     def crop(self, text: str, face: int | None = None) -> str:
         """A crop of the settings: "auto" means the centre where no face is asked for, and the weights know none."""
-        if text == "auto" and face is None and self.weights.metadata.get("object", "").lower() != FACES:
+        if text == "auto" and face is None and self.weights.metadata.get("object", "").lower() != "face":
             return "centre"
         return text
 
@@ -206,6 +208,9 @@ def animate_file(
         source=str(source),
         driver=str(driver),
         output=str(output),
+        source_crop=scene.source,
+        shots=scene.shots,
+        warnings=[*scene.remarks, *(str(warning.message) for warning in caught)],
         frames=frames,
         fps=str(part.rate),
         width=width,
@@ -219,9 +224,6 @@ def animate_file(
         weights_revision=weights.revision,
         threshold=weights.config.threshold if settings.threshold is None else settings.threshold,
         scale=weights.config.scale if settings.scale is None else settings.scale,
-        source_crop=scene.source,
-        shots=scene.shots,
-        warnings=[*scene.remarks, *(str(warning.message) for warning in caught)],
     )
 
 
@@ -263,23 +265,17 @@ def open_driver(path: Path, session: Session) -> tuple[Part, list[Shot], list[st
 
 def render(scene: Scene, session: Session) -> Generator[np.ndarray, None, None]:
     """The frames of a scene as they are written."""
-    settings, side, (height, width) = session.settings, session.side, scene.picture.shape[:2]
-    source = crop_resize(scene.picture, scene.source.square, side)
-    driver = prefetch(read_squares(scene.part, scene.shots, side), settings.batch)
-    frames = animate(
-        session.model,
-        source,
-        driver,
-        batch=settings.batch,
-        layout=settings.layout,
-        threshold=settings.threshold,
-        scale=settings.scale,
-    )
-    with closing(driver), closing(prefetch(frames, settings.batch)) as ready:  # frames end first
+    settings, side, square = session.settings, session.side, scene.source.square
+    batch, layout, threshold, scale = settings.batch, settings.layout, settings.threshold, settings.scale
+    source = crop_resize(scene.picture, square, side)
+    driver = prefetch(read_squares(scene.part, scene.shots, side), batch)
+    frames = animate(session.model, source, driver, batch=batch, layout=layout, threshold=threshold, scale=scale)
+    with closing(driver), closing(prefetch(frames, batch)) as ready:  # frames end first
         if settings.paste:
-            yield from paste(ready, scene.picture, scene.source.square)
-        elif settings.layout == "result":
-            rows, columns = picture_part(scene.source.square, height, width, side)
+            yield from paste(ready, scene.picture, square)
+        elif layout == "result":
+            height, width = scene.picture.shape[:2]
+            rows, columns = picture_part(square, height, width, side)
             yield from (frame[rows, columns] for frame in ready)
         else:
             yield from ready
@@ -292,6 +288,109 @@ def count(frames: Iterable[np.ndarray], total: int, progress: Progress) -> Itera
         progress(done, total)
 
 
+# many jobs
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A job that failed, and why; the exit code that it would have had alone."""
+
+    source: str
+    driver: str
+    output: str
+    error: str
+    hint: str
+    exit_code: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What became of many jobs: reports of those done, outputs that were there already, and failures."""
+
+    made: list[Report] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    failed: list[Failure] = field(default_factory=list)
+
+
+def list_jobs(sources: Sequence[Path], driver: Path, folder: Path) -> list[Job]:
+    """One job a source, into `folder`: NAME.mp4 of the source NAME.png, NAME-2.mp4 for the second of that name."""
+    jobs: dict[str, Job] = {}  # by lower case: some file systems take a.mp4 and A.mp4 for the same
+    for source in sources:
+        names = (source.stem, *(f"{source.stem}-{number}" for number in range(2, len(sources) + 1)))
+        name = next(name for name in names if name.lower() not in jobs)
+        jobs[name.lower()] = Job(source, driver, folder / f"{name}{SUFFIX}")
+    return list(jobs.values())
+
+
+def read_pairs(path: Path, folder: Path | None = None) -> list[Job]:
+    """The jobs in a CSV with the columns source, driver and, if there, output.
+
+    Sources and drivers are paths as on the command line; outputs lie in `folder`, if given. Without an output, it is
+    SOURCE--DRIVER.mp4. Raises InputError for a file that is no such CSV, or would write elsewhere, with the line.
+    """
+    reader = csv.DictReader(read_text(path).splitlines(), strict=True)
+    jobs = []
+    try:
+        if not {"source", "driver"} <= set(reader.fieldnames or ()):
+            raise InputError(f"{path} is no list of pairs.", "Its columns are source,driver,output.")
+        for row in reader:
+            source, driver = Path(row["source"] or ""), Path(row["driver"] or "")
+            output = Path(row.get("output") or f"{source.stem}--{driver.stem}{SUFFIX}")
+            if not source.name or not driver.name or "\0" in f"{source}{driver}{output}":
+                raise InputError(f"{path}, line {reader.line_num}, names no source or no driver.")
+            if folder is not None and (output.is_absolute() or ".." in output.parts):
+                raise InputError(f"{path}, line {reader.line_num}: the output {output} does not lie in {folder}.")
+            jobs.append(Job(source, driver, output if folder is None else folder / output))
+    except csv.Error as error:
+        raise InputError(f"{path}, line {reader.line_num}, is no CSV: {error}.") from error
+    if not jobs:
+        raise InputError(f"{path} lists no pairs.")
+    return jobs
+
+
+def animate_many(
+    jobs: Sequence[Job],
+    settings: Settings | None = None,
+    skip_existing: bool = False,
+    progress: Progress = lambda done, total: None,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Summary:
+    """Do the jobs one after the other with one model; what fails is in the summary, and the rest goes on.
+
+    progress: as in `animate_file`, for every job. tell: gets a line when a job ends, and the traceback of what nobody
+    foresaw. Raises InputError for outputs in conflict, MissingError where the weights are not there.
+    """
+    taken, inputs = set(), {path.resolve() for job in jobs for path in job[:2]}
+    for job in jobs:
+        output = job.output.resolve()
+        if output in taken:
+            raise InputError(f"Two results would be {job.output}.", "Give them different names.")
+        if output in inputs:
+            raise InputError(f"{job.output} is an input.", "Choose another name for the output.")
+        taken.add(output)
+    session, summary = Session(settings or Settings()), Summary()
+    todo = [job for job in jobs if not (skip_existing and is_there(job.output))]
+    summary.skipped.extend(str(job.output) for job in jobs if job not in todo)
+    if todo:  # weights that are missing fail all jobs alike
+        log.info("%d jobs on %s", len(todo), session.device)
+    for number, job in enumerate(todo, 1):
+        label = f"{number}/{len(todo)} {job.output}"
+        try:
+            job.output.parent.mkdir(parents=True, exist_ok=True)
+            report = animate_file(*job, progress=progress, session=session)
+        except Exception as error:
+            known = error if isinstance(error, AnimaskError) else AnimaskError(f"{type(error).__name__}: {error}")
+            if known is not error:  # nobody foresaw it
+                tell(traceback.format_exc())
+            reason = known.message, known.hint, known.exit_code
+            summary.failed.append(Failure(str(job.source), str(job.driver), str(job.output), *reason))
+            tell(f"{label}: failed: {known.message}")
+        else:
+            summary.made.append(report)
+            tell(f"{label}: {report.frames} frames, {report.seconds:.1f} s")
+    return summary
+
+
 # a drawing of both crops
 
 
@@ -301,11 +400,11 @@ def preview_crops(source: Path, driver: Path, output: Path, settings: Settings |
     """
     session = Session(settings or Settings())
     scene = open_scene(Job(source, driver, output), session)
-    rows = [draw_crop(scene.picture, scene.source)]
+    rows, remarks = [draw_crop(scene.picture, scene.source)], list(scene.remarks)
     for shot in scene.shots[:PREVIEWED]:
         frame = next(scene.part._replace(first=scene.part.first + shot.first).read())
         rows.append(draw_crop(frame, shot.crop))
+    if (more := len(scene.shots) - PREVIEWED) > 0:
+        remarks.append(f"{more} more shots of {driver} are not drawn")
     write_image(output, np.vstack(rows))
-    more = len(scene.shots) - PREVIEWED
-    remarks = [*scene.remarks, *([f"{more} more shots of {driver} are not drawn"] if more > 0 else [])]
     return Preview(str(source), str(driver), str(output), scene.source, scene.shots, remarks)

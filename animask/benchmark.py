@@ -5,11 +5,11 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -66,7 +66,9 @@ def measure(session: Session, folder: Path, seconds: float) -> dict[str, Any]:
     picture = render(sample_identity(FACE), Pose(smile=0.4), side)
     clip = [render(sample_identity(DRIVER), pose_at(DRIVER, number / RATE), side) for number in range(CLIP)]
     batch = clip[: session.settings.batch]
-    fast, plain = drive(model, picture, batch), drive(load_model(session.weights, session.device), picture, clip[:1])
+    unfused = load_model(session.weights, session.device)
+    fast = partial(trace_frames, model, encode_source(model, picture), batch)  # looks at the result: a GPU is awaited
+    plain = partial(trace_frames, unfused, encode_source(unfused, picture), clip[:1])
     with FlopCounterMode(display=False) as counter:
         plain()
     batch_seconds, frame_seconds = take_turns([fast, plain], seconds)
@@ -79,9 +81,3 @@ def measure(session: Session, folder: Path, seconds: float) -> dict[str, Any]:
     how |= {"batch": session.settings.batch, "threads": torch.get_num_threads()}
     figures = {"networks": networks, "reference": reference, "ratio": networks / reference}
     return how | figures | {"pipeline": len(clip) / whole, "gflop": counter.get_total_flops() / 1e9}
-
-
-def drive(model: Animator, face: np.ndarray, frames: list[np.ndarray]) -> Callable[[], object]:
-    """A call that takes frames through the networks and looks at the result, so that a GPU is waited for."""
-    source = encode_source(model, face)
-    return lambda: trace_frames(model, source, frames)

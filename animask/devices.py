@@ -30,14 +30,8 @@ def pick_device(name: str = "auto") -> Choice:
     return Choice(name, "asked for")
 
 
-def cpu_has_bf16() -> bool:
-    """Whether this CPU multiplies bfloat16 in hardware (AMX or AVX512-BF16); elsewhere it is slower than float32."""
-    probes = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
-    return any(getattr(torch.cpu, probe, lambda: False)() for probe in probes)
-
-
 def pick_precision(name: str, device: str) -> Choice:
-    """ "auto" to bf16 where the device computes it in hardware, fp32 elsewhere. Raises InputError for the rest."""
+    """ "auto" to bf16 where the device computes it in hardware, else fp32, which is faster; InputError for the rest."""
     if name in DTYPES:
         return Choice(name, "asked for")
     if name != "auto":
@@ -45,6 +39,7 @@ def pick_precision(name: str, device: str) -> Choice:
     if device.startswith("cuda"):
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
         return Choice("bf16", "the GPU has bf16 units") if fast else Choice("fp32", "the GPU has no bf16 units")
-    if device == "cpu" and cpu_has_bf16():
+    probes = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    if device == "cpu" and any(getattr(torch.cpu, probe, lambda: False)() for probe in probes):
         return Choice("bf16", "the CPU has bf16 units")
     return Choice("fp32", f"no bf16 units on this {device}")

@@ -92,10 +92,7 @@ def transposed(conv: nn.Conv2d) -> nn.ConvTranspose2d:
 
 
 class SpreadConv(nn.Conv2d):
-    """A convolution with few outputs, n×n pixels at a time: as one with stride n and n² as many outputs.
-
-    CPUs compute LANES channels whether they are wanted or not; a convolution with one or three wastes the rest.
-    """
+    """A convolution with few outputs, n×n pixels at a time: as one with stride n and n² as many outputs, see LANES."""
 
     def __init__(self, conv: nn.Conv2d, side: int) -> None:
         """conv: k×k with stride 1 and "same" padding. side: of its input in pixels."""

@@ -5,12 +5,13 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from animask.devices import DTYPES
 from animask.errors import AnimaskError
@@ -18,12 +19,12 @@ from animask.images import fit, to_images, to_tensor
 from animask.model import Animator, Trace
 from animask.perturb import Threshold
 
-LAYOUTS = ("result", "compare", "strip")
 COLUMNS = ("source", "m_s", "driver", "m(d)", "perturbed", "refined", "coarse", "final")
 # The tensors of a trace in the order in which they are computed, so that the first one that is bad is to blame.
 TENSORS = ("source mask m_s", "driver mask m(d)", "perturbed mask", "refined mask", "coarse frame", "final frame")
 
 Layout = Literal["result", "compare", "strip"]
+LAYOUTS = get_args(Layout)
 Item = TypeVar("Item")
 
 
@@ -147,11 +148,10 @@ def lay_out(trace: Trace, source: np.ndarray, driver: list[np.ndarray], layout: 
         for frame, result in zip(driver, results, strict=True):
             yield np.hstack([source, frame, result])
     else:
-        masks = [to_images(x.expand(len(results), -1, -1, -1)) for x in (trace.m_s, trace.m_d, trace.m_dp, trace.m_dr)]
-        coarse, size = to_images(trace.c), source.shape[:2]
+        drawn = (x.expand(len(results), -1, -1, -1) for x in (trace.m_s, trace.m_d, trace.m_dp, trace.m_dr, trace.c))
+        m_s, m_d, m_dp, m_dr, c = (to_images(functional.interpolate(x, source.shape[:2])) for x in drawn)
         for i, frame in enumerate(driver):
-            m_s, m_d, m_dp, m_dr = (cv2.resize(mask[i], size, interpolation=cv2.INTER_NEAREST) for mask in masks)
-            yield label(COLUMNS, [source, m_s, frame, m_d, m_dp, m_dr, coarse[i], results[i]])
+            yield label(COLUMNS, [source, m_s[i], frame, m_d[i], m_dp[i], m_dr[i], c[i], results[i]])
 
 
 def label(names: tuple[str, ...], images: list[np.ndarray]) -> np.ndarray:

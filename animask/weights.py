@@ -30,8 +30,6 @@ WEIGHTS = "weights.safetensors"  # what a training run leaves
 SUMS = "SHA256SUMS"  # of the bundled files, as sha256sum writes it
 HUB_FILE = "model.safetensors"  # of a repository
 HUB_NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w.-]+))?")
-NAMES_HINT = f"give bundled weights ({', '.join(BUNDLED)}), a .safetensors file or owner/name[@revision] of the Hub"
-MOST_WORDS = 300  # letters of what is wrong with a file
 FORMAT_HINT = "get the file again; a .pt, .pth, .ckpt or .bin file is a pickle, which can run code, and is never read"
 VGG19 = "timm/vgg19.tv_in1k"  # on the Hub: ImageNet weights, with torchvision's names
 
@@ -70,7 +68,9 @@ def locate(name: str) -> Path:
     if remote and not name.endswith(".safetensors") and not path.parent.exists():
         return fetch(remote["repo"], remote["revision"] or "main")
     if not path.exists():
-        hint = f"install animask again, or put {path.name} there" if name in BUNDLED else NAMES_HINT
+        hint = f"give bundled weights ({', '.join(BUNDLED)}), a .safetensors file or owner/name[@revision] of the Hub"
+        if name in BUNDLED:
+            hint = f"install animask again, or put {path.name} there"
         raise MissingError(f"weights {name!r} were not found: looked for {path.absolute()}", hint)
     return path
 
@@ -169,7 +169,7 @@ def load_model(weights: str | Path | Weights = DEFAULT, device: "str | torch.dev
     try:
         model.load_state_dict(tensors, assign=True)
     except RuntimeError as error:
-        raise InputError(f"{path} does not fit its configuration: {shorten(str(error), MOST_WORDS)}") from error
+        raise InputError(f"{path} does not fit its configuration: {shorten(str(error), 300)}") from error
     return model.requires_grad_(False).eval().to(device)
 
 

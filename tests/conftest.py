@@ -65,9 +65,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("sound") / "tone.wav"
     tone = 8000 * np.sin(2 * np.pi * 440 * np.arange(16000) / 16000)
     with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(16000)
+        file.setparams((1, 2, 16000, 0, "NONE", ""))
         file.writeframes(tone.astype("<i2").tobytes())
     return path
 

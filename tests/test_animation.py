@@ -1,15 +1,17 @@
-"""One job: files in, a file out; parts, rates and kinds of drivers and outputs; previews; what is said."""
+"""Files in, files out: parts, rates and kinds; what is said; many jobs, whose failures stop nothing; drawings."""
 
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from conftest import FPS, FRAMES
 
-from animask.animation import Session, Settings, animate_file, preview_crops
-from animask.errors import InputError
+from animask import animation
+from animask.animation import Job, Session, Settings, Summary, animate_file, animate_many, list_jobs, preview_crops
+from animask.errors import InputError, MissingError
 from animask.images import read_image, write_image
 from animask.toons import Pose, render, sample_identity
 from animask.video import probe, read_frames, write_video
@@ -113,6 +115,97 @@ def test_cuts_are_in_the_report_and_the_sound_stays_whole(face_settings, picture
     assert (made.frames, made.has_audio) == (16, True)
     assert made.duration == pytest.approx(before.duration, abs=1 / 12)
     assert (made.width, made.height) == (96, 96), "all of the picture"
+
+
+# many jobs
+
+
+@pytest.fixture
+def brief(settings):
+    """The first three frames."""
+    return replace(settings, end=0.1)
+
+
+def test_outputs_are_named_after_their_sources():
+    sources = [Path(name) for name in ("a.png", "x/b.jpg", "y/A.jpg", "z/a.webp", "a-2.png")]
+    names = ("a.mp4", "b.mp4", "A-2.mp4", "a-3.mp4", "a-2-2.mp4")
+    jobs = list_jobs(sources, Path("d.mp4"), Path("out"))
+    assert jobs == [Job(x, Path("d.mp4"), Path("out", name)) for x, name in zip(sources, names, strict=True)]
+
+
+def test_pairs_are_read(tmp_path):
+    path = tmp_path / "pairs.csv"
+    path.write_text('source,driver,output\na.png,d.mp4,\n"b, c.png",e.gif,sub/x.webm\n', encoding="utf-8-sig")
+    assert animation.read_pairs(path, Path("out")) == [
+        Job(Path("a.png"), Path("d.mp4"), Path("out/a--d.mp4")),
+        Job(Path("b, c.png"), Path("e.gif"), Path("out/sub/x.webm")),
+    ]
+    path.write_text("driver,source\nd.mp4,a.png\n")
+    assert animation.read_pairs(path) == [Job(Path("a.png"), Path("d.mp4"), Path("a--d.mp4"))]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("source\na.png\n", ""),
+        ("source,driver\na.png\n", "line 2"),
+        ("source,driver\na.png,d.mp4\n,d.mp4\n", "line 3"),
+        ("source,driver\na\0.png,d.mp4\n", "line 2"),
+        ("source,driver,output\na.png,d.mp4,../x.mp4\n", "line 2"),
+        ('source,driver\n"a.png,d.mp4\n', ""),
+    ],
+)
+def test_lists_that_are_none_are_refused(content, words, tmp_path):
+    (tmp_path / "pairs.csv").write_text(content)
+    with pytest.raises(InputError, match=words or None):
+        animation.read_pairs(tmp_path / "pairs.csv", Path("out"))
+
+
+@pytest.mark.parametrize("outputs", [("x.mp4", "./x.mp4"), ("d.mp4", "x.mp4")])
+def test_outputs_in_conflict_are_refused_before_anything_is_done(outputs):
+    jobs = [Job(Path("a.png"), Path("d.mp4"), Path(output)) for output in outputs]
+    with pytest.raises(InputError, match=Path(outputs[0]).name):
+        animate_many(jobs)
+
+
+def test_one_failure_does_not_stop_the_rest(folder, brief, monkeypatch):
+    calls = []
+    for name in ("load_model", "probe"):
+        real = getattr(animation, name)
+        monkeypatch.setattr(animation, name, lambda *given, real=real: calls.append(real) or real(*given))
+    told: list[str] = []
+    jobs = list_jobs([Path(name) for name in ("a.png", "bad.png", "b.png")], Path("d.mp4"), Path("new/out"))
+    summary = animate_many(jobs, brief, tell=told.append)
+    assert [report.output for report in summary.made] == ["new/out/a.mp4", "new/out/b.mp4"]
+    assert [(failure.source, failure.exit_code) for failure in summary.failed] == [("bad.png", 2)]
+    assert [probe(folder / report.output).frames for report in summary.made] == [3, 3]
+    assert len(calls) == 2, "one model, and one look at the driver"
+    assert len(told) == 3
+    assert sorted(path.name for path in (folder / "new/out").iterdir()) == ["a.mp4", "b.mp4"]
+
+
+def test_what_nobody_foresaw_is_told_with_its_traceback_and_stops_nothing(folder, brief, monkeypatch):
+    def fail(*given: object, **more: object) -> None:
+        raise ZeroDivisionError("a fault of ours")
+
+    monkeypatch.setattr(animation, "animate_file", fail)
+    told: list[str] = []
+    jobs = list_jobs([Path("a.png"), Path("b.png")], Path("d.mp4"), Path("o"))
+    assert len(animate_many(jobs, brief, tell=told.append).failed) == 2
+    assert "Traceback" in told[0]
+
+
+def test_existing_outputs_are_kept_or_left_out(folder, brief):
+    jobs = list_jobs([Path("a.png"), Path("b.png")], Path("d.mp4"), Path("out"))
+    (folder / "out").mkdir()
+    (folder / "out" / "a.mp4").write_bytes(b"mine")
+    summary = animate_many(jobs, brief)
+    assert len(summary.made) == len(summary.failed) == 1
+    absent = replace(brief, weights="absent.safetensors")
+    assert animate_many(jobs, absent, skip_existing=True) == Summary(skipped=["out/a.mp4", "out/b.mp4"])
+    assert (folder / "out" / "a.mp4").read_bytes() == b"mine"
+    with pytest.raises(MissingError, match="absent"):  # once, where something is left to do
+        animate_many(jobs, absent)
 
 
 # the drawing of both crops

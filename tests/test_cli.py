@@ -96,16 +96,13 @@ def test_verbose_tells_the_crops_and_the_device(run):
     assert "square" not in run(f"{ONE} --overwrite --end 0.05")[2], "and nothing stays switched on"
 
 
-def test_several_sources_go_into_a_folder_and_one_bad_one_is_named(run):
+def test_several_sources_or_pairs_go_into_a_folder_and_one_bad_one_is_named(run):
     code, out, err = run("animate bad.png a.png b.png d.mp4 -o out --end 0.1")
     assert (code, out) == (1, "out/a.mp4\nout/b.mp4\n")
     assert "failed: bad.png + d.mp4" in err and "2 made" in err and "Traceback" not in err
     code, out, _ = run("animate bad.png a.png d.mp4 -o out --end 0.1 --skip-existing --json")
     summary = json.loads(out)
     assert (code, summary["skipped"], len(summary["failed"])) == (1, ["out/a.mp4"], 1)
-
-
-def test_a_list_of_pairs(run):
     Path("pairs.csv").write_text("source,driver,output\na.png,d.mp4,x.gif\n")
     assert run("animate --pairs pairs.csv --end 0.1")[:2] == (0, "x.gif\n")
 

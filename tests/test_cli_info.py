@@ -16,19 +16,16 @@ def test_info_is_one_json_object(monkeypatch, run):
     assert report["compute"]["device"].keys() == report["compute"]["precision"].keys() == {"name", "reason"}
     assert report["setting"]["HF_ENDPOINT"] == "http://mirror.example/"
     assert "secret" not in out
-    for name in weights.BUNDLED:  # as a bug report and a user need them
-        about = report["weights"][name]
-        assert about["state"].startswith("whole")
-        assert about["sha256"] == weights.find_weights(name).digest
-        assert about["licence"] and len(about["limits"]) > 20, "what they do badly"
+    about = report["weights"][weights.DEFAULT]
+    assert about["state"].startswith("whole")
+    assert about["sha256"] == weights.find_weights().digest
+    assert about["licence"] and len(about["limits"]) > 20, "what they do badly"
 
 
 def test_info_works_without_weights(tmp_path, monkeypatch, run):
     monkeypatch.setattr(weights, "bundled_folder", lambda: tmp_path / "nowhere")
     code, out, _ = run("info")
-    assert code == 0
-    for name in weights.BUNDLED:
-        assert str(tmp_path / "nowhere" / f"{name}.safetensors") in out
+    assert (code, str(tmp_path / "nowhere" / f"{weights.DEFAULT}.safetensors") in out) == (0, True)
 
 
 def test_info_shows_weights_that_are_named_as_text(tiny_model, tmp_path, run):

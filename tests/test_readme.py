@@ -40,10 +40,7 @@ SHORTER = {
     "prepare": ["--resolution", "64", "--min-size", "64", "--min-seconds", "0.2"],
 }
 # The same for the examples in Python: text in them, and what stands there while they are tested.
-SHORTER_CODE = {
-    "steps=2000, batch=8": "steps=2, batch=2, workers=0",
-    "limit=20": "limit=1, frames=2",
-}
+SHORTER_CODE = {"steps=2000, batch=8": "steps=2, batch=2, workers=0", "limit=20": "limit=1, frames=2"}
 
 
 @pytest.fixture

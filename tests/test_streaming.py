@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Generator, Iterator
+from copy import deepcopy
 from itertools import count
 from typing import Any
 
@@ -71,15 +72,9 @@ def test_wide_pictures_are_cropped_not_stretched(tiny_model: Animator) -> None:
 # what goes wrong on the way
 
 
-def copy_of(model: Animator) -> Animator:
-    copy = Animator(model.config).requires_grad_(False).eval()
-    copy.load_state_dict(model.state_dict())
-    return copy
-
-
 def broken(model: Animator) -> Animator:
     """The model with an output that is not finite below float32."""
-    copy = copy_of(model)
+    copy = deepcopy(model)
     copy.h.head.register_forward_hook(lambda module, inputs, x: x * torch.nan if x.dtype != torch.float32 else x)
     return copy
 
@@ -87,14 +82,14 @@ def broken(model: Animator) -> Animator:
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_half_precision_that_is_not_finite_goes_on_in_fp32(tiny_model: Animator, precision: str) -> None:
     source, *frames = noise(3)
-    rounded = at_precision(at_precision(copy_of(tiny_model), precision), "fp32")
+    rounded = at_precision(at_precision(deepcopy(tiny_model), precision), "fp32")
     with pytest.warns(UserWarning, match="fp32"):
         results = list(animate(at_precision(broken(tiny_model), precision), source, frames, batch=1))
     assert np.array_equal(results, list(animate(rounded, source, frames, batch=1)))
 
 
 def test_weights_that_give_no_numbers_are_an_error(tiny_model: Animator) -> None:
-    model = copy_of(tiny_model)
+    model = deepcopy(tiny_model)
     model.l.head.bias.data.fill_(torch.nan)
     with pytest.raises(AnimaskError, match="coarse frame"):
         list(animate(model, *noise(1), noise(1)))
@@ -102,7 +97,7 @@ def test_weights_that_give_no_numbers_are_an_error(tiny_model: Animator) -> None
 
 def scarce(model: Animator, limit: int) -> Animator:
     """The model on a device with memory for `limit` frames at a time."""
-    copy = copy_of(model)
+    copy = deepcopy(model)
 
     def check(module: torch.nn.Module, inputs: tuple[torch.Tensor]) -> None:
         if len(inputs[0]) > limit:

@@ -5,6 +5,7 @@ import sys
 from typing import Annotated
 
 import typer
+from typer import Option
 
 from animask.cli.animate import animate
 from animask.cli.bench import bench
@@ -26,31 +27,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(animate)
-app.command()(train)
-app.command("eval")(evaluate)
-app.command()(prepare)
-app.command()(bench)
-app.command()(export)
-app.command()(info)
+for command in (animate, train, evaluate, prepare, bench, export, info):
+    app.command("eval" if command is evaluate else None)(command)
 
 
-def show_version(wanted: bool) -> None:
-    """Print the version and stop."""
+@app.callback(invoke_without_command=True)  # as --version stands alone
+def show_version(wanted: Annotated[bool, Option("--version", help="Show the version.")] = False) -> None:
+    """Options before the command."""
     if wanted:
         from importlib.metadata import version
 
         print(version("animask"))
         raise typer.Exit
-
-
-@app.callback()
-def callback(
-    wanted: Annotated[
-        bool, typer.Option("--version", help="Show the version.", callback=show_version, is_eager=True)
-    ] = False,
-) -> None:
-    """Options before the command."""
 
 
 def spread_lists(arguments: list[str]) -> list[str]:
@@ -73,16 +61,10 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # like Ctrl-C: nothing half-written is left
     try:
         app(spread_lists(sys.argv[1:] if arguments is None else arguments))
-    except AnimaskError as error:
-        show_error(error)
-        sys.exit(error.exit_code)
-    except OSError as error:
-        if error.strerror is None:
+    except (AnimaskError, OSError, MemoryError) as error:
+        if isinstance(error, OSError) and error.strerror is None:
             raise
-        known = explain(error)
+        known = error if isinstance(error, AnimaskError) else explain(error)
         show_error(known)
         sys.exit(known.exit_code)
-    except MemoryError:
-        show_error(AnimaskError("there is not enough memory", "try a smaller --batch"))
-        sys.exit(1)
     return 0

@@ -1,17 +1,17 @@
 """`animask animate`: pictures and a video to videos."""
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import fields
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Argument, Option
 
-from animask.cli.screen import progress_bar, say, show_result, spoken
+from animask.cli.screen import progress_bar, say, show_result, speak
 from animask.errors import InputError
 from animask.files import read_fps
 
@@ -24,11 +24,9 @@ Precision = StrEnum("Precision", ["auto", "fp32", "bf16", "fp16"])
 
 def read_threshold(text: str) -> float | str:
     """ρ of P_test: "median" or a number in [0, 1]."""
-    if text == "median":
-        return text
     with suppress(ValueError):
-        if 0.0 <= float(text) <= 1.0:
-            return float(text)
+        if text == "median" or 0.0 <= float(text) <= 1.0:
+            return text if text == "median" else float(text)
     raise typer.BadParameter("give median or a number between 0 and 1")
 
 
@@ -39,70 +37,62 @@ def read_colour(text: str) -> tuple[int, ...]:
     return ImageColor.getrgb(text)[:3]  # typer makes a usage error of its ValueError
 
 
-CROPS, METHOD, MODEL = "Crops", "The method (paper, section 3)", "Weights and device"
-OUTPUT, PART, MANY, WORDS = "Output", "Part of the driver", "Many at once", "What is printed"
-CROP = "auto|none|centre|X,Y,SIZE"
+HEADINGS = ("Crops", "Output", "Part of the driver", "Many at once", "What is printed")
+crops, result, part, many, words = (partial(Option, rich_help_panel=heading) for heading in HEADINGS)
+method, model = (partial(Option, rich_help_panel=x) for x in ("The method (paper, section 3)", "Weights and device"))
 
 WEIGHTS = "Bundled name, .safetensors file, or owner/name\\[@revision] on the Hub."
-Device = Annotated[str, Option(envvar="ANIMASK_DEVICE", help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=MODEL)]
-Weights = Annotated[str, Option(envvar="ANIMASK_WEIGHTS", help=WEIGHTS, rich_help_panel=MODEL)]
-PrecisionOption = Annotated[Precision, Option(help="bf16 where it is fast, else fp32.", rich_help_panel=MODEL)]
-Batch = Annotated[int, Option(min=1, max=1024, help="Driver frames at a time.", rich_help_panel=MODEL)]
 RHO = "ρ of P_test, in \\[0, 1]; default: what the weights say."
-Threshold = Annotated[Any, Option(parser=read_threshold, metavar="median|NUMBER", help=RHO, rich_help_panel=METHOD)]
-SCALE = "Scale of P_test; default: what the weights say."
-Scale = Annotated[float | None, Option(min=0.05, max=2.0, help=SCALE, rich_help_panel=METHOD)]
+Weights = Annotated[str, model(envvar="ANIMASK_WEIGHTS", help=WEIGHTS)]
+Device = Annotated[str, model(envvar="ANIMASK_DEVICE", help="auto, cpu, cuda, cuda:N or mps.")]
+PrecisionOption = Annotated[Precision, model(help="bf16 where it is fast, else fp32.")]
+Batch = Annotated[int, model(min=1, max=1024, help="Driver frames at a time.")]
+Threshold = Annotated[Any, method(parser=read_threshold, metavar="median|NUMBER", help=RHO)]
+Scale = Annotated[float | None, method(min=0.05, max=2.0, help="Scale of P_test; default: what the weights say.")]
+
 INPUTS = "The picture to animate, or several, and the video, GIF or folder of pictures whose motion it takes."
-RESULT = ".mp4, .webm, .mov or .gif; none: a folder of PNG frames. With several sources: the folder for the videos."
-Paste = Annotated[bool, Option("--paste", help="The whole picture at its own size, with the square moving.")]
+OUTPUT = ".mp4, .webm, .mov or .gif; none: a folder of PNG frames. With several sources: the folder for the videos."
+PASTE = "The whole picture at its own size, with the square moving."
+CROP = "auto|none|centre|X,Y,SIZE"
 SQUARE = "The square of the picture. auto: the head, for weights of faces, else the centre; none: all of it, "
 SQUARE += "nothing cut off or stretched; centre: the largest square; or pixels."
 SQUARES = "The square of the driver's frames; auto: a fixed one for each shot."
 FACE = "Which face of the picture auto takes: 1 is the largest; -v lists them. Default: the largest, and a picture "
 FACE += "that is a square crop of a head already stays whole."
-HEAD = "Which face of the driver auto follows: 1 is the largest."
-Preview = Annotated[Path | None, Option(metavar="PICTURE", help="Draw the crops and stop.", rich_help_panel=CROPS)]
 LAYOUT = "result; compare: source, driver, result; strip: the columns of the paper's figure 3."
-Audio = Annotated[bool, Option("--audio/--no-audio", help="Keep the driver's sound.", rich_help_panel=OUTPUT)]
 BEHIND = "Colour behind transparent pixels."
-Background = Annotated[Any, Option(parser=read_colour, metavar="#RRGGBB|NAME", help=BEHIND, rich_help_panel=OUTPUT)]
-Overwrite = Annotated[bool, Option("--overwrite", help="Replace an existing output.", rich_help_panel=OUTPUT)]
-End = Annotated[float | None, Option(min=0.0, metavar="SECONDS", help="Where to stop.", rich_help_panel=PART)]
-RATE = "Frames a second, in place of the driver's."
-LIST = "A list with the columns source,driver,output in place of SOURCE and DRIVER; outputs go into -o."
-SkipExisting = Annotated[bool, Option("--skip-existing", help="Leave out what is there.", rich_help_panel=MANY)]
-Verbose = Annotated[bool, Option("-v", "--verbose", help="Faces, crops, device and why.", rich_help_panel=WORDS)]
+PAIRS = "A list with the columns source,driver,output in place of SOURCE and DRIVER; outputs go into -o."
 
 
 def animate(
     context: typer.Context,
-    inputs: Annotated[list[Path] | None, Argument(metavar="SOURCE DRIVER", help=INPUTS, show_default=False)] = None,
-    output: Annotated[Path | None, Option("-o", "--output", help=RESULT, show_default=False)] = None,
-    paste: Paste = False,
-    source_crop: Annotated[str, Option(metavar=CROP, help=SQUARE, rich_help_panel=CROPS)] = "auto",
-    driver_crop: Annotated[str, Option(metavar=CROP, help=SQUARES, rich_help_panel=CROPS)] = "auto",
-    face: Annotated[int | None, Option(min=1, help=FACE, rich_help_panel=CROPS)] = None,
-    driver_face: Annotated[int, Option(min=1, help=HEAD, rich_help_panel=CROPS)] = 1,
-    preview: Preview = None,
-    layout: Annotated[LayoutName, Option(help=LAYOUT, rich_help_panel=OUTPUT)] = LayoutName.result,
-    quality: Annotated[int, Option(min=0, max=51, help="crf: 0 is lossless, 51 worst.", rich_help_panel=OUTPUT)] = 17,
-    audio: Audio = True,
-    background: Background = "#ffffff",
-    overwrite: Overwrite = False,
-    start: Annotated[float, Option(min=0.0, metavar="SECONDS", help="Where to begin.", rich_help_panel=PART)] = 0.0,
-    end: End = None,
-    fps: Annotated[Any, Option(parser=read_fps, metavar="N|N/M", help=RATE, rich_help_panel=PART)] = None,
-    pairs: Annotated[Path | None, Option(metavar="CSV", help=LIST, rich_help_panel=MANY)] = None,
-    skip_existing: SkipExisting = False,
+    inputs: Annotated[list[Path] | None, Argument(metavar="SOURCE DRIVER", help=INPUTS)] = None,
+    output: Annotated[Path | None, Option("-o", "--output", help=OUTPUT)] = None,
+    paste: Annotated[bool, Option("--paste", help=PASTE)] = False,
+    source_crop: Annotated[str, crops(metavar=CROP, help=SQUARE)] = "auto",
+    driver_crop: Annotated[str, crops(metavar=CROP, help=SQUARES)] = "auto",
+    face: Annotated[int | None, crops(min=1, help=FACE)] = None,
+    driver_face: Annotated[int, crops(min=1, help="Which face of the driver auto follows: 1 is the largest.")] = 1,
+    preview: Annotated[Path | None, crops(metavar="PICTURE", help="Draw the crops and stop.")] = None,
+    layout: Annotated[LayoutName, result(help=LAYOUT)] = LayoutName.result,
+    quality: Annotated[int, result(min=0, max=51, help="crf: 0 is lossless, 51 worst.")] = 17,
+    audio: Annotated[bool, result("--audio/--no-audio", help="Keep the driver's sound.")] = True,
+    background: Annotated[Any, result(parser=read_colour, metavar="#RRGGBB|NAME", help=BEHIND)] = "#ffffff",
+    overwrite: Annotated[bool, result("--overwrite", help="Replace an existing output.")] = False,
+    start: Annotated[float, part(min=0.0, metavar="SECONDS", help="Where to begin.")] = 0.0,
+    end: Annotated[float | None, part(min=0.0, metavar="SECONDS", help="Where to stop.")] = None,
+    fps: Annotated[Any, part(parser=read_fps, metavar="N|N/M", help="Frames a second; default: the driver's.")] = None,
+    pairs: Annotated[Path | None, many(metavar="CSV", help=PAIRS)] = None,
+    skip_existing: Annotated[bool, many("--skip-existing", help="Leave out what is there.")] = False,
     weights: Weights = "portrait",
     device: Device = "auto",
     precision: PrecisionOption = Precision.auto,
     batch: Batch = 8,
     threshold: Threshold = None,
     scale: Scale = None,
-    quiet: Annotated[bool, Option("-q", "--quiet", help="No progress.", rich_help_panel=WORDS)] = False,
-    verbose: Verbose = False,
-    as_json: Annotated[bool, Option("--json", help="Print a report as JSON.", rich_help_panel=WORDS)] = False,
+    quiet: Annotated[bool, words("-q", "--quiet", help="No progress.")] = False,
+    verbose: Annotated[bool, words("-v", "--verbose", help="Faces, crops, device and why.")] = False,
+    as_json: Annotated[bool, words("--json", help="Print a report as JSON.")] = False,
 ) -> None:
     """Animate the picture SOURCE with the motion of the video DRIVER.
 
@@ -112,23 +102,26 @@ def animate(
 
     animask animate a.jpg b.jpg driver.mp4 -o results --paste --skip-existing
     """
-    from animask.animation import Settings
+    from animask.animation import Settings, preview_crops
 
     settings = Settings(**{field.name: context.params[field.name] for field in fields(Settings)})
     jobs = read_jobs(inputs or [], pairs, preview or output)
-    with spoken(verbose):
-        if preview is not None:
-            show_preview(jobs, preview, settings, as_json)
-        elif len(jobs) == 1 and pairs is None and not skip_existing:
-            animate_one(jobs[0], settings, quiet, as_json)
-        else:
-            animate_all(jobs, settings, skip_existing, quiet, as_json)
+    speak(verbose)
+    if preview is not None:
+        if len(jobs) != 1:
+            raise InputError("--preview shows one SOURCE and one DRIVER.")
+        made = preview_crops(jobs[0].source, jobs[0].driver, preview, settings)
+        show_warnings(made.warnings)
+        show_result(made, str(preview), as_json)
+    elif len(jobs) == 1 and pairs is None and not skip_existing:
+        animate_one(jobs[0], settings, quiet, as_json)
+    else:
+        animate_all(jobs, settings, skip_existing, quiet, as_json)
 
 
 def read_jobs(inputs: list[Path], pairs: Path | None, output: Path | None) -> "list[Job]":
     """What the arguments ask for; InputError where they do not say it."""
-    from animask.animation import Job
-    from animask.jobs import list_jobs, read_pairs
+    from animask.animation import Job, list_jobs, read_pairs
 
     if pairs is not None:
         if inputs:
@@ -142,22 +135,11 @@ def read_jobs(inputs: list[Path], pairs: Path | None, output: Path | None) -> "l
     return list_jobs(sources, driver, output) if len(sources) > 1 else [Job(sources[0], driver, output)]
 
 
-def show_preview(jobs: "list[Job]", path: Path, settings: "Settings", as_json: bool) -> None:
-    """`--preview`: a picture of the crops."""
-    from animask.animation import preview_crops
-
-    if len(jobs) != 1:
-        raise InputError("--preview shows one SOURCE and one DRIVER.")
-    made = preview_crops(jobs[0].source, jobs[0].driver, path, settings)
-    show_warnings(made.warnings)
-    show_result(made, str(path), as_json)
-
-
 def animate_one(job: "Job", settings: "Settings", quiet: bool, as_json: bool) -> None:
     """One job: a report, or the path of the result."""
     from animask.animation import animate_file
 
-    with watched(quiet, "nothing was written") as progress:
+    with progress_bar("animating", "frames", quiet, "interrupted at frame {} of {}; nothing was written") as progress:
         report = animate_file(*job, settings, progress)
     show_warnings(report.warnings)
     if not quiet:
@@ -168,11 +150,12 @@ def animate_one(job: "Job", settings: "Settings", quiet: bool, as_json: bool) ->
 
 def animate_all(jobs: "list[Job]", settings: "Settings", skip_existing: bool, quiet: bool, as_json: bool) -> None:
     """Many jobs: the paths of the results or a summary; exit code 1 if one failed."""
-    from animask.jobs import animate_many
+    from animask.animation import animate_many
 
     tell = (lambda line: None) if quiet else say
     no_bar = quiet or not sys.stderr.isatty()  # a line a job is enough for a log file
-    with watched(no_bar, "results that are whole stay") as progress:
+    interrupted = "interrupted at frame {} of {}; results that are whole stay"
+    with progress_bar("animating", "frames", no_bar, interrupted) as progress:
         summary = animate_many(jobs, settings, skip_existing, progress, tell)
     for report in summary.made:
         show_warnings(report.warnings, f"{report.output}: ")
@@ -191,21 +174,3 @@ def show_warnings(lines: list[str], of: str = "") -> None:
     """What was not as it should be, also with --quiet: nothing is spoilt in silence."""
     for line in lines:
         say(f"warning: {of}{line}")
-
-
-@contextmanager
-def watched(quiet: bool, fate: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress function (done, total); where the user stops it, says at which frame, and what is left (`fate`)."""
-    at = (0, 0)
-    with progress_bar("animating", "frames", quiet) as show:
-
-        def progress(done: int, total: int) -> None:
-            nonlocal at
-            at = done, total
-            show(done, total)
-
-        try:
-            yield progress
-        except (KeyboardInterrupt, SystemExit):  # Ctrl-C, SIGTERM
-            say(f"animask: interrupted at frame {at[0]} of {at[1]}; {fate}")
-            raise

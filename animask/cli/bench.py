@@ -2,24 +2,20 @@
 
 from typing import Annotated
 
-import typer
+from typer import Option
 
 from animask.cli.animate import Batch, Device, Precision, PrecisionOption, Weights
 from animask.cli.screen import say, show_result
 
-RATE = "frames/s"
-ROWS = [("networks", "networks", RATE), ("reference", "the plain ones, fp32", RATE), ("ratio", "ratio", "×")]
-ROWS += [("pipeline", "whole animate", RATE), ("gflop", "arithmetic", "GFLOP a frame")]
-
 
 def bench(
-    preset: Annotated[str, typer.Option(help="Random weights of this preset, in place of --weights.")] = "",
+    preset: Annotated[str, Option(help="Random weights of this preset, in place of --weights.")] = "",
     weights: Weights = "portrait",
     device: Device = "auto",
     precision: PrecisionOption = Precision.auto,
     batch: Batch = 8,
-    seconds: Annotated[float, typer.Option(min=0.1, help="Of each measurement, about.")] = 10.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+    seconds: Annotated[float, Option(min=0.1, help="Of each measurement, about.")] = 10.0,
+    as_json: Annotated[bool, Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Measure the speed: networks, the plain networks beside them, the whole of animate, arithmetic.
 
@@ -32,11 +28,13 @@ def bench(
     from animask.animation import Settings
     from animask.benchmark import measure_speed
 
-    settings = Settings(weights=weights, device=device, precision=precision.value, batch=batch)
-    speed = measure_speed(settings, preset, seconds)
+    speed = measure_speed(Settings(weights, device, precision.value, batch), preset, seconds)
     if as_json:
         show_result(speed, "", as_json)
     say(f"{speed['weights']} ({speed['preset']}, {speed['resolution']} pixels), batch {batch}")
     say(f"{speed['device']}, {speed['precision']}, {speed['threads']} threads; medians")
-    for key, name, unit in ROWS:
-        say(f"{name:<22}{speed[key]:8.2f} {unit}")
+    say(f"networks              {speed['networks']:8.2f} frames/s")
+    say(f"the plain ones, fp32  {speed['reference']:8.2f} frames/s")
+    say(f"ratio                 {speed['ratio']:8.2f} ×")
+    say(f"whole animate         {speed['pipeline']:8.2f} frames/s")
+    say(f"arithmetic            {speed['gflop']:8.2f} GFLOP a frame")

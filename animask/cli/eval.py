@@ -3,13 +3,14 @@
 import sys
 from dataclasses import fields
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer import Option
 
-from animask.cli.animate import METHOD, Device, Precision, Scale, Threshold, Weights
+from animask.cli.animate import Device, Precision, Scale, Threshold, Weights, method
 from animask.cli.screen import progress_bar, say, show_result
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 Protocol = StrEnum("Protocol", ["reconstruction", "animation"])
 Ablation = StrEnum("Ablation", ["no_pert", "no_ref", "no_id"])
-DATA, OUTPUT, OTHERS = "Data", "What comes out", "Other methods"
 
 
 def read_predictions(texts: list[str] | None) -> list[tuple[str, Path]]:
@@ -35,50 +35,39 @@ def check_page(path: Path | None) -> Path | None:
     return path
 
 
-KNOWN = "Several of l1 psnr ssim lpips akd mkr aed csim; default: l1 akd."
-WHERE = "Where the data set is, else $ANIMASK_DATA/NAME."
-FEWER = "Frames a video; default: all, toons: 16."
-EACH = "reconstruction: each video from itself; animation: by another identity."
-STEPS = "Rows without P_test, r or both."
+HEADINGS = ("Data", "Other methods", "What comes out")
+of_data, other, written = (partial(Option, rich_help_panel=heading) for heading in HEADINGS)
+METRICS = "Several of l1 psnr ssim lpips akd mkr aed csim; default: l1 akd."
+PROTOCOL = "reconstruction: each video from itself; animation: by another identity."
 FASTER = "bf16 is faster and moves the third digit; auto: where fast."
 MADE = "What another method made of --list: a further row."
-Predictions = Annotated[
-    list[str] | None,
-    Option(metavar="NAME=FOLDER", help=MADE, callback=read_predictions, rich_help_panel=OTHERS, show_default=False),
-]
-Ablations = Annotated[
-    list[Ablation] | None, Option("--ablation", help=STEPS, rich_help_panel=METHOD, show_default=False)
-]
 LIST = "Write sources, drivers, list.csv; stop."
-BLIND = "Write a blind study page; stop."
-Study = Annotated[Path | None, Option(metavar="OUT.html", help=BLIND, callback=check_page, rich_help_panel=OTHERS)]
-COUNT = "Count what the study page saved; stop."
-PAGE = "One HTML page: table, pictures."
-Report = Annotated[Path | None, Option(help=PAGE, callback=check_page, rich_help_panel=OUTPUT)]
+STUDY = "Write a blind study page; stop."
+ANSWERS = "Count what the study page saved; stop."
 
 
 def evaluate(
     context: typer.Context,
-    metrics: Annotated[list[str] | None, Option(help=KNOWN, show_default=False)] = None,
-    dataset: Annotated[str, Option(help="toons, vox, taichi, bair or a folder.", rich_help_panel=DATA)] = "toons",
-    data: Annotated[Path | None, Option(help=WHERE, rich_help_panel=DATA)] = None,
-    limit: Annotated[int | None, Option(min=1, help="Videos; default: all, toons: 20.", rich_help_panel=DATA)] = None,
-    frames: Annotated[int | None, Option(min=2, help=FEWER, rich_help_panel=DATA)] = None,
+    metrics: Annotated[list[str] | None, Option(help=METRICS)] = None,
+    dataset: Annotated[str, of_data(help="toons, vox, taichi, bair or a folder.")] = "toons",
+    data: Annotated[Path | None, of_data(help="Where the data set is, else $ANIMASK_DATA/NAME.")] = None,
+    limit: Annotated[int | None, of_data(min=1, help="Videos; default: all, toons: 20.")] = None,
+    frames: Annotated[int | None, of_data(min=2, help="Frames a video; default: all, toons: 16.")] = None,
     weights: Weights = "portrait",
-    protocol: Annotated[Protocol, Option(help=EACH)] = Protocol.reconstruction,
-    ablations: Ablations = None,
+    protocol: Annotated[Protocol, Option(help=PROTOCOL)] = Protocol.reconstruction,
+    ablations: Annotated[list[Ablation] | None, method("--ablation", help="Rows without P_test, r or both.")] = None,
     threshold: Threshold = None,
     scale: Scale = None,
     device: Device = "auto",
     precision: Annotated[Precision, Option(help=FASTER)] = Precision.fp32,
     batch: Annotated[int, Option(min=1, max=1024, help="Driver frames at a time.")] = 8,
-    predictions: Predictions = None,
-    list_folder: Annotated[Path | None, Option("--list", metavar="FOLDER", help=LIST, rich_help_panel=OTHERS)] = None,
-    study: Study = None,
-    answers: Annotated[list[Path] | None, Option(metavar="FILES", help=COUNT, rich_help_panel=OTHERS)] = None,
-    report: Report = None,
-    quiet: Annotated[bool, Option("-q", "--quiet", help="No progress, no table.", rich_help_panel=OUTPUT)] = False,
-    as_json: Annotated[bool, Option("--json", help="Print the result as JSON.", rich_help_panel=OUTPUT)] = False,
+    predictions: Annotated[list[str] | None, other(metavar="NAME=FOLDER", help=MADE, callback=read_predictions)] = None,
+    list_folder: Annotated[Path | None, other("--list", metavar="FOLDER", help=LIST)] = None,
+    study: Annotated[Path | None, other(metavar="OUT.html", help=STUDY, callback=check_page)] = None,
+    answers: Annotated[list[Path] | None, other(metavar="FILES", help=ANSWERS)] = None,
+    report: Annotated[Path | None, written(help="One HTML page: table, pictures.", callback=check_page)] = None,
+    quiet: Annotated[bool, written("-q", "--quiet", help="No progress, no table.")] = False,
+    as_json: Annotated[bool, written("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Measure weights, and what other methods made, on a data set.
 

@@ -3,15 +3,14 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument
 
 from animask.cli.animate import Weights
 from animask.cli.screen import show_result
 
 
 def export(
-    output: Annotated[Path, typer.Argument(help="The ONNX file to write.", metavar="OUT.onnx")],
-    weights: Weights = "portrait",
+    output: Annotated[Path, Argument(help="The ONNX file to write.", metavar="OUT.onnx")], weights: Weights = "portrait"
 ) -> None:
     """Write a model as one ONNX graph: source and driver frames in, animated frames out.
 

@@ -4,7 +4,7 @@ import os
 import platform
 from typing import Annotated, Any
 
-import typer
+from typer import Argument, Option
 
 from animask.cli.screen import plain, show_result
 
@@ -13,8 +13,8 @@ VARIABLES = ("ANIMASK_DEVICE", "ANIMASK_WEIGHTS", "ANIMASK_CACHE", "HF_HOME", "H
 
 
 def info(
-    weights: Annotated[list[str] | None, typer.Argument(help="As --weights takes them; else the bundled ones.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+    weights: Annotated[list[str] | None, Argument(help="As --weights takes them; else the bundled ones.")] = None,
+    as_json: Annotated[bool, Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Show versions, device and precision with the reasons, settings, and what weights say of themselves.
 
@@ -28,7 +28,7 @@ def info(
     """
     from animask.weights import BUNDLED
 
-    report = {"version": versions(), "compute": compute(), "setting": settings()}
+    report = look_around()
     report["weights"] = {name: describe_weights(name) for name in weights or BUNDLED}
     if as_json:
         show_result(report, "", as_json)
@@ -39,39 +39,30 @@ def info(
                 print(plain(f"{f'{section} {key} {part}'.strip() + ':':<32} {text}"))
 
 
-def versions() -> dict[str, Any]:
-    """Of Python, the system, the packages that matter, and the ffmpeg that reads and writes videos."""
+def look_around() -> dict[str, dict[str, Any]]:
+    """Versions, also of the ffmpeg that reads and writes videos; what `auto` chooses here, and why; the environment."""
     from importlib.metadata import distributions
 
     import av
-
-    found = {item.name.replace("_", "-"): item.version for item in distributions()}
-    known = {name: found.get(name, "not installed") for name in PACKAGES}
-    system = {"python": platform.python_version(), "system": platform.platform()}
-    return {**system, **known, "ffmpeg": av.ffmpeg_version_info}
-
-
-def compute() -> dict[str, Any]:
-    """What `auto` chooses here, and why."""
     import torch
-
-    from animask.devices import pick_device, pick_precision
-
-    device = pick_device("auto")
-    chosen = {"device": device._asdict(), "precision": pick_precision("auto", device.name)._asdict()}
-    gpus = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
-    return {**chosen, "gpus": gpus, "threads": torch.get_num_threads(), "cpus": os.cpu_count()}
-
-
-def settings() -> dict[str, Any]:
-    """The environment variables that matter, and the folders of the caches."""
     from huggingface_hub import constants
 
     from animask.datasets import cache_folder
+    from animask.devices import pick_device, pick_precision
     from animask.weights import without_password
 
+    found = {item.name.replace("_", "-"): item.version for item in distributions()}
+    packages = {name: found.get(name, "not installed") for name in PACKAGES}
+    system = {"python": platform.python_version(), "system": platform.platform()}
+    device = pick_device("auto")
+    chosen = {"device": device._asdict(), "precision": pick_precision("auto", device.name)._asdict()}
+    gpus = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
     told = {name: without_password(os.environ[name]) for name in VARIABLES if name in os.environ}
-    return {**told, "cache of frames": str(cache_folder()), "cache of the Hub": constants.HF_HUB_CACHE}
+    return {
+        "version": {**system, **packages, "ffmpeg": av.ffmpeg_version_info},
+        "compute": {**chosen, "gpus": gpus, "threads": torch.get_num_threads(), "cpus": os.cpu_count()},
+        "setting": {**told, "cache of frames": str(cache_folder()), "cache of the Hub": constants.HF_HUB_CACHE},
+    }
 
 
 def describe_weights(name: str) -> dict[str, Any]:

@@ -3,16 +3,13 @@
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from typer import Argument, Option
 
 from animask.cli.screen import progress_bar, say, show_result
 from animask.config import ModelConfig
 from animask.files import read_fps
-
-if TYPE_CHECKING:
-    from animask.preparation import Summary
 
 SQUARE = "One fixed square a clip: around the head, with its clay beside; the middle; or the whole frame padded."
 PICTURES = "Pictures to stills for `train --stills OUT/train`, not videos to clips."
@@ -22,7 +19,7 @@ SMALLEST = "Smallest side of the square in the video, in pixels; default: ¾ of 
 def prepare(
     inputs: Annotated[list[Path], Argument(help="Videos, and folders of videos.", metavar="VIDEO_OR_FOLDER")],
     output: Annotated[Path, Option("-o", "--output", help="Folder of the data set; an unfinished one is continued.")],
-    box: Annotated[str, Option("--box", metavar="auto|centre|pad", help=SQUARE)] = "auto",
+    box: Annotated[str, Option(metavar="auto|centre|pad", help=SQUARE)] = "auto",
     stills: Annotated[bool, Option("--stills", help=PICTURES)] = False,
     resolution: Annotated[int, Option(help="Pixels of the square clips.")] = ModelConfig.resolution,
     fps: Annotated[str, Option(help="Frames a second, such as 25 or 30000/1001.")] = "25",
@@ -47,32 +44,23 @@ def prepare(
     from animask import preparation
 
     config = preparation.PrepareConfig(resolution, read_fps(fps), box, stills, min_size, min_seconds, test)
-    try:
-        with progress_bar("preparing", "videos", quiet) as show:
+    with progress_bar("preparing", "videos", quiet, "interrupted; the same command continues") as show:
 
-            def progress(done: int, total: int, line: str) -> None:
-                show(done, total)
-                if not quiet:
-                    say(line)
+        def progress(done: int, total: int, line: str) -> None:
+            show(done, total)
+            if not quiet:
+                say(line)
 
-            summary = preparation.prepare(inputs, output, config, workers or os.cpu_count() or 1, progress)
-    except (KeyboardInterrupt, SystemExit):  # Ctrl-C, SIGTERM
-        say("animask: interrupted; the same command continues")
-        raise
+        summary = preparation.prepare(inputs, output, config, workers or os.cpu_count() or 1, progress)
     if not quiet:
-        say(describe(summary, test > 0))
+        identities = f"{summary.train_identities} training and {summary.test_identities} test identities"
+        say(f"{summary.clips} kept, {summary.seconds:.0f} s, of {identities}")
+        if summary.done_before:
+            say(f"{summary.done_before} had been done before")
+        for happened, counts in (("dropped", summary.dropped), ("left out", summary.left_out)):
+            for reason, count in counts.items():
+                say(f"{count} {happened}: {reason}")
+        if test > 0 and not summary.test_identities:
+            say("no identity is left for testing: give videos of more than one")
     show_result(summary, summary.dataset, as_json)
     sys.exit(0 if summary.clips else 1)
-
-
-def describe(summary: "Summary", wants_test: bool) -> str:
-    """What was made, in a few lines for people."""
-    identities = f"{summary.train_identities} training and {summary.test_identities} test identities"
-    lines = [f"{summary.clips} kept, {summary.seconds:.0f} s, of {identities}"]
-    if summary.done_before:
-        lines.append(f"{summary.done_before} had been done before")
-    lines += [f"{count} dropped: {reason}" for reason, count in summary.dropped.items()]
-    lines += [f"{count} left out: {reason}" for reason, count in summary.left_out.items()]
-    if wants_test and not summary.test_identities:
-        lines.append("no identity is left for testing: give videos of more than one")
-    return "\n".join(lines)

@@ -3,6 +3,7 @@
 import sys
 from dataclasses import fields
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,48 +19,35 @@ PresetName = StrEnum("PresetName", ["paper", "released", "compact", "tiny"])
 Masks = StrEnum("Masks", ["found", "taught"])
 Perceptual = StrEnum("Perceptual", ["vgg19", "lpips"])
 Precision = StrEnum("Precision", ["auto", "fp32", "bf16"])
-DATA, START, LENGTH = "Data", "Where it begins", "Length and pieces"
-SETTINGS = "Settings (each overrides the preset and --config)"
-DATASET = "vox, taichi, bair, toons, or a folder."
-FOLDER = "Where the data set is, else $ANIMASK_DATA/NAME."
-PICTURES = "Pictures for the share `stills` of a recipe."
+HEADINGS = ("Data", "Where it begins", "Length and pieces", "Settings (each overrides the preset and --config)")
+of_data, start, length, setting = (partial(Option, rich_help_panel=heading) for heading in HEADINGS)
+OUT = "The run folder: weights, checkpoints, log, previews."
 RECIPE = "A recipe: a bundled name, or TOML with \\[model] and \\[train]."
-RANKS = "Processes on a CPU; default: one a core, 4 at most."
-FOUND = "found: as in the paper; taught: shown as clay."
-LOOKS = "Of found masks; lpips needs no download."
-TIME = "Or in minutes of training, without decoding."
-FILES = "The run folder: weights, checkpoints, log, previews."
-WEIGHTS = "Go on from these weights; they bring their sizes."
-AGAIN = "Continue the run in --out with its settings."
-SIZES = "Sizes and settings; default: paper."
-EXIT_CODES = {"interrupted": 130, "terminated": 143}
 
 
 def train(
     context: typer.Context,
-    dataset: Annotated[str | None, Option(help=DATASET, rich_help_panel=DATA, show_default=False)] = None,
-    data: Annotated[Path | None, Option(help=FOLDER, rich_help_panel=DATA)] = None,
-    limit_videos: Annotated[int | None, Option(min=1, help="Use no more clips.", rich_help_panel=DATA)] = None,
-    stills_dir: Annotated[Path | None, Option("--stills", help=PICTURES, rich_help_panel=DATA)] = None,
-    out: Annotated[Path, Option("--out", "-o", help=FILES)] = Path("runs/train"),
-    preset: Annotated[PresetName | None, Option(help=SIZES, rich_help_panel=START)] = None,
-    config: Annotated[Path | None, Option(help=RECIPE, rich_help_panel=START)] = None,
-    init: Annotated[str | None, Option(help=WEIGHTS, rich_help_panel=START)] = None,
-    resume: Annotated[bool, Option("--resume", help=AGAIN, rich_help_panel=START)] = False,
-    steps: Annotated[int | None, Option(min=1, help="Length of the run.", rich_help_panel=LENGTH)] = None,
-    epochs: Annotated[int | None, Option(min=1, help="Or in epochs.", rich_help_panel=LENGTH)] = None,
-    minutes: Annotated[float | None, Option(min=0.0, help=TIME, rich_help_panel=LENGTH)] = None,
-    ranks: Annotated[int | None, Option(min=1, help=RANKS, rich_help_panel=LENGTH)] = None,
-    batch: Annotated[int | None, Option(min=1, help="Samples per process.", rich_help_panel=SETTINGS)] = None,
-    lr: Annotated[float | None, Option(help="Learning rate.", rich_help_panel=SETTINGS)] = None,
-    resolution: Annotated[int | None, Option(min=16, help="Pixels of the frames.", rich_help_panel=SETTINGS)] = None,
-    masks: Annotated[Masks | None, Option(help=FOUND, rich_help_panel=SETTINGS)] = None,
-    perceptual: Annotated[Perceptual | None, Option(help=LOOKS, rich_help_panel=SETTINGS)] = None,
-    precision: Annotated[Precision | None, Option(help="bf16 or fp32.", rich_help_panel=SETTINGS)] = None,
-    workers: Annotated[
-        int | None, Option(min=0, help="Threads that decode; loaders.", rich_help_panel=SETTINGS)
-    ] = None,
-    seed: Annotated[int | None, Option(min=0, help="Of weights and samples.", rich_help_panel=SETTINGS)] = None,
+    dataset: Annotated[str | None, of_data(help="vox, taichi, bair, toons, or a folder.")] = None,
+    data: Annotated[Path | None, of_data(help="Where the data set is, else $ANIMASK_DATA/NAME.")] = None,
+    limit_videos: Annotated[int | None, of_data(min=1, help="Use no more clips.")] = None,
+    stills_dir: Annotated[Path | None, of_data("--stills", help="Pictures for the share `stills` of a recipe.")] = None,
+    out: Annotated[Path, Option("--out", "-o", help=OUT)] = Path("runs/train"),
+    preset: Annotated[PresetName | None, start(help="Sizes and settings; default: paper.")] = None,
+    config: Annotated[Path | None, start(help=RECIPE)] = None,
+    init: Annotated[str | None, start(help="Go on from these weights; they bring their sizes.")] = None,
+    resume: Annotated[bool, start("--resume", help="Continue the run in --out with its settings.")] = False,
+    steps: Annotated[int | None, length(min=1, help="Length of the run.")] = None,
+    epochs: Annotated[int | None, length(min=1, help="Or in epochs.")] = None,
+    minutes: Annotated[float | None, length(min=0.0, help="Or in minutes of training, without decoding.")] = None,
+    ranks: Annotated[int | None, length(min=1, help="Processes on a CPU; default: one a core, 4 at most.")] = None,
+    batch: Annotated[int | None, setting(min=1, help="Samples per process.")] = None,
+    lr: Annotated[float | None, setting(help="Learning rate.")] = None,
+    resolution: Annotated[int | None, setting(min=16, help="Pixels of the frames.")] = None,
+    masks: Annotated[Masks | None, setting(help="found: as in the paper; taught: shown as clay.")] = None,
+    perceptual: Annotated[Perceptual | None, setting(help="Of found masks; lpips needs no download.")] = None,
+    precision: Annotated[Precision | None, setting(help="bf16 or fp32.")] = None,
+    workers: Annotated[int | None, setting(min=0, help="Threads that decode; loaders.")] = None,
+    seed: Annotated[int | None, setting(min=0, help="Of weights and samples.")] = None,
     device: Device = "auto",
     quiet: Annotated[bool, Option("-q", "--quiet", help="Say nothing but errors.")] = False,
     as_json: Annotated[bool, Option("--json", help="Print the outcome as JSON.")] = False,
@@ -85,8 +73,7 @@ def train(
     if outcome.weights:  # of the process that leads
         report(f"{outcome.ended} at step {outcome.step}, {outcome.samples_per_second:.1f} samples/s")
         show_result(outcome, outcome.weights, as_json)
-    if outcome.ended in EXIT_CODES:
-        sys.exit(EXIT_CODES[outcome.ended])
+    sys.exit({"interrupted": 130, "terminated": 143}.get(outcome.ended, 0))
 
 
 def changes(flags: dict[str, Any]) -> dict[str, Any]:
