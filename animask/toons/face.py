@@ -155,7 +155,7 @@ def flat_lips(rig: Rig) -> dict[str, np.ndarray]:
 def lips(rig: Rig) -> dict[str, np.ndarray]:
     """Picture points (7, 2) of the four lip lines, left to right."""
     bulge = 0.06 * np.array([0, 0.6, 1, 1, 1, 0.6, 0])
-    return {name: rig.face(*line.T, bulge) for name, line in flat_lips(rig).items()}
+    return {name: rig.face(line[:, 0], line[:, 1], bulge) for name, line in flat_lips(rig).items()}
 
 
 def lip_outline(rig: Rig) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Identity and pose to a picture, to the key points of that picture, and to clay."""
 
 from dataclasses import replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -111,7 +112,7 @@ def clay(identity: Identity, pose: Pose, size: int) -> np.ndarray:
     """
     levels = {"skin": 195, "hair_colour": 85, "iris": 20, "brow_colour": 20, "lip_colour": 110}
     levels |= {"clothes_colour": 50, "clothes_accent": 50}
-    bare = replace(identity, **{name: (level, level, level) for name, level in levels.items()})
-    bare = replace(bare, beard="none", glasses="none", earrings=False, clothes="crew", pattern="plain")
+    greys: dict[str, Any] = {name: (level, level, level) for name, level in levels.items()}
+    bare = replace(identity, **greys, beard="none", glasses="none", earrings=False, clothes="crew", pattern="plain")
     bare = replace(bare, blush=0.0, freckles=0, light_x=0.0, light_y=-0.3, contrast=1.0)
     return cv2.cvtColor(render(bare, pose, size, ground=(0, 0, 0)), cv2.COLOR_RGB2GRAY)

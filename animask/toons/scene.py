@@ -167,7 +167,8 @@ def cloth(identity: Identity) -> np.ndarray:
         along = np.exp(-((u / 0.4) ** 2))
         light -= along * (0.09 * np.exp(-((v / 0.05) ** 2)) + 0.06 * np.exp(-(((v - 0.08) / 0.05) ** 2)))
     light = cv2.resize(light, share.shape[::-1])
-    return gradient(*np.array([i.clothes_colour, i.clothes_accent], np.float32), share, light)
+    colour, accent = np.array([i.clothes_colour, i.clothes_accent], np.float32)
+    return gradient(colour, accent, share, light)
 
 
 def cloth_axes(step: int) -> tuple[np.ndarray, np.ndarray]:
