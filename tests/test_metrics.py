@@ -103,9 +103,8 @@ EAST, NORTH, AT_60 = (torch.tensor([xy]) for xy in ([1.0, 0.0], [0.0, 1.0], [0.5
 
 
 def test_aed_is_the_squared_distance():
-    assert equals(
-        aed(torch.cat([3 * EAST + 4 * NORTH, EAST, EAST, EAST]), torch.cat([0 * EAST, EAST, NORTH, -EAST])), 25, 0, 2, 4
-    )
+    outputs, truths = torch.cat([3 * EAST + 4 * NORTH, EAST, EAST, EAST]), torch.cat([0 * EAST, EAST, NORTH, -EAST])
+    assert equals(aed(outputs, truths), 25, 0, 2, 4)
 
 
 def test_csim_of_known_angles_and_of_none():

@@ -239,7 +239,7 @@ def paint_rib(picture: np.ndarray, rig: Rig) -> None:
 def flaps(
     picture: np.ndarray, rig: Rig, points: list[tuple[float, float]], colour: Colour, shade: float = 0, far: float = 0
 ) -> None:
-    """Paint a flap of cloth and its mirror image, and the shadow that they cast so far down."""
+    """Paint a flap of cloth and its mirror image, and the shadow of strength `shade` that they cast so `far` down."""
     for way in (1, -1):
         flap = rig.torso(np.array(points) * (way, 1))
         tint(picture, flap + np.array([0, far * rig.unit]), (20, 16, 24), shade)
