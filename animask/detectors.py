@@ -25,9 +25,7 @@ from animask.toons import KEYPOINTS
 SIDE = 128  # of the frames that the toons' networks look at, in pixels
 EMBEDDING = 64  # numbers of a toon's identity
 LARGEST_SPREAD = SIDE / 12.8  # pixels; of 200 points in sharp faces 199 stay below, in smeared ones few
-ARCFACE_NUMBERS = 512
 ARCHIVE = "https://github.com/deepinsight/insightface/releases/download/model-zoo/buffalo_l.zip"
-DETECTED = (640, 640)  # what insightface scales frames to; said, because its default changed with version 2
 # The mesh points that stand for the 68 points of iBUG (300-W): jaw, brows, nose, eyes, outer and inner lips.
 MESH_68 = [
     *(162, 234, 93, 58, 172, 136, 149, 148, 152, 377, 378, 365, 397, 288, 323, 454, 389),
@@ -167,10 +165,10 @@ def open_arcface(device: torch.device | str) -> Detector:
         sentence = f"insightface could not have its networks: {error or type(error).__name__}"
         raise MissingError(sentence, f"unpack {ARCHIVE} into {folder}") from error
     gpu = torch.device(device).index or 0 if torch.device(device).type == "cuda" else -1
-    network.prepare(ctx_id=gpu, det_size=DETECTED)
+    network.prepare(ctx_id=gpu, det_size=(640, 640))  # said, because its default changed with version 2
 
     def find(frames: Tensor) -> Tensor:
-        embeddings = torch.full((len(frames), ARCFACE_NUMBERS), torch.nan)
+        embeddings = torch.full((len(frames), 512), torch.nan)
         for number, image in enumerate(to_images(frames)):
             if faces := network.get(np.ascontiguousarray(image[..., ::-1])):  # it takes BGR
                 largest = max(faces, key=lambda face: float(np.ptp(face.bbox.reshape(2, 2), 0).prod()))

@@ -39,8 +39,7 @@ def test_a_smeared_head_has_no_key_points():
     sharp = [render(sample_identity(n), pose_at(n, 0.0), SIDE) for n in range(400, 406)]
     smeared = [cv2.GaussianBlur(frame, (0, 0), 7) for frame in sharp]
     missed = [TOON_POINTS("cpu").find(to_tensor(frames, "cpu")).isnan().float().mean() for frames in (sharp, smeared)]
-    assert missed[0] < 0.15
-    assert missed[1] > 0.9
+    assert missed[0] < 0.15 and missed[1] > 0.9
 
 
 def test_embeddings_tell_unseen_identities_apart(unseen):
@@ -78,34 +77,37 @@ def test_of_toons_the_mesh_finds_about_the_same_points(unseen):
     assert len(detector.about["sha256"]) == 64
 
 
-def test_arcface_sees_bgr_and_answers_nan_where_no_face_is(monkeypatch):
-    seen = []
+@pytest.fixture
+def insightface(monkeypatch):
+    """A function that gives the package insightface a way to open its networks."""
 
-    class Analysis:
-        def __init__(self, name, allowed_modules):
-            pass
+    def install(opening):
+        monkeypatch.setitem(sys.modules, "insightface", ModuleType("insightface"))
+        monkeypatch.setitem(sys.modules, "insightface.app", SimpleNamespace(FaceAnalysis=opening))
 
-        def prepare(self, ctx_id, det_size):
-            assert (ctx_id, det_size) == (-1, (640, 640))
+    return install
 
-        def get(self, image):
-            seen.append(image)
-            boxes = (np.array([0.0, 0, 2, 2]), np.array([0.0, 0, 5, 5])) if len(seen) == 1 else ()
-            return [SimpleNamespace(bbox=box, normed_embedding=np.full(512, box[3], np.float32)) for box in boxes]
 
-    monkeypatch.setitem(sys.modules, "insightface", ModuleType("insightface"))
-    monkeypatch.setitem(sys.modules, "insightface.app", SimpleNamespace(FaceAnalysis=Analysis))
+def test_arcface_sees_bgr_and_answers_nan_where_no_face_is(monkeypatch, insightface):
+    seen, prepared = [], {}
+
+    def get(image):
+        seen.append(image)
+        boxes = (np.array([0.0, 0, 2, 2]), np.array([0.0, 0, 5, 5])) if len(seen) == 1 else ()
+        return [SimpleNamespace(bbox=box, normed_embedding=np.full(512, box[3], np.float32)) for box in boxes]
+
+    insightface(lambda name, allowed_modules: SimpleNamespace(prepare=prepared.update, get=get))
     monkeypatch.setattr("animask.detectors.version", lambda package: "1.0")
     monkeypatch.setattr("animask.detectors.describe_network", lambda name, path: {})
     frames = torch.zeros(2, 3, 4, 4)
     frames[:, 0] = 1.0  # red
     embeddings = ARCFACE("cpu").find(frames)
+    assert prepared == {"ctx_id": -1, "det_size": (640, 640)}
     assert seen[0][0, 0].tolist() == [0, 0, 255]
-    assert embeddings[0].eq(5).all()
-    assert embeddings[1].isnan().all()
+    assert embeddings[0].eq(5).all() and embeddings[1].isnan().all()
 
 
-def test_arcface_without_its_package_or_its_networks_is_named(monkeypatch):
+def test_arcface_without_its_package_or_its_networks_is_named(monkeypatch, insightface):
     monkeypatch.setitem(sys.modules, "insightface.app", None)
     with pytest.raises(MissingError) as caught:
         ARCFACE("cpu")
@@ -114,8 +116,7 @@ def test_arcface_without_its_package_or_its_networks_is_named(monkeypatch):
     def fail(**_):
         raise OSError("no network")
 
-    monkeypatch.setitem(sys.modules, "insightface", ModuleType("insightface"))
-    monkeypatch.setitem(sys.modules, "insightface.app", SimpleNamespace(FaceAnalysis=fail))
+    insightface(fail)
     with pytest.raises(MissingError, match="no network") as caught:
         ARCFACE("cpu")
     assert "buffalo_l" in caught.value.hint

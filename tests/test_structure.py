@@ -18,7 +18,7 @@ animation cases benchmark evaluation study \
 ranks lessons trainer training
 cli.screen cli.animate cli.bench cli.eval cli.export cli.info cli.prepare cli.train cli __init__ __main__
 """
-TOONS = "identity pose geometry paint mouth beard eyes face hair scene rendering clay"  # a folder that imports no other
+TOONS = "identity pose geometry paint eyes face hair scene rendering"  # a folder that imports no other
 ORDER = [*(f"toons.{name}" for name in TOONS.split()), "toons", *RANKS.split()]
 MAX_LINES = 40
 

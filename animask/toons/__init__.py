@@ -4,20 +4,9 @@ Identity and pose are separate, so the frame "A in the pose of B" can be rendere
 network makes of it; the places of the key points are known.
 """
 
-from animask.toons.clay import clay
 from animask.toons.identity import HAIR_STYLES, Identity, sample_identity
 from animask.toons.pose import Pose, pose_at, sample_pose
-from animask.toons.rendering import KEYPOINTS, keypoints, render
+from animask.toons.rendering import KEYPOINTS, clay, keypoints, render
 
-__all__ = [
-    "HAIR_STYLES",
-    "KEYPOINTS",
-    "Identity",
-    "Pose",
-    "clay",
-    "keypoints",
-    "pose_at",
-    "render",
-    "sample_identity",
-    "sample_pose",
-]
+__all__ = ["HAIR_STYLES", "KEYPOINTS", "Identity", "Pose", "clay", "keypoints", "pose_at", "render"]
+__all__ += ["sample_identity", "sample_pose"]

@@ -5,9 +5,9 @@ from functools import lru_cache
 
 import numpy as np
 
-_POSE_STREAM = 2
-_SYLLABLE = 0.19  # seconds between visemes: about five a second, as in speech
-_BLINK_CELL = 2.8  # seconds; each cell holds one blink
+STREAM = 2
+SYLLABLE = 0.19  # seconds between visemes: about five a second, as in speech
+BLINK_CELL = 2.8  # seconds; each cell holds one blink
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Pose:
 
 
 # name: (largest value, slowest and fastest frequency in Hz) of the smooth motion
-_SWINGS = {
+SWINGS = {
     "yaw": (0.62, 0.1, 0.34),
     "pitch": (0.3, 0.12, 0.5),
     "roll": (0.3, 0.08, 0.3),
@@ -53,83 +53,76 @@ _SWINGS = {
 def sample_pose(rng: np.random.Generator) -> Pose:
     """One random pose over the whole range of motion: yaw ±40°, pitch and roll ±20°, shifts ±12 %."""
     u = rng.uniform
-    blink = float(rng.choice([0.0, u(0, 0.5), 1.0], p=[0.7, 0.18, 0.12]))
-    wink = float(u(0, 1)) if rng.random() < 0.06 else blink
+    shut = float(rng.choice([0.0, u(0, 0.5), 1.0], p=[0.7, 0.18, 0.12]))
+    wink = u(0, 1) if rng.random() < 0.06 else shut
     return Pose(
-        yaw=float(u(-0.69, 0.69)),
-        pitch=float(u(-0.34, 0.34)),
-        roll=float(u(-0.34, 0.34)),
-        x=float(u(-0.12, 0.12)),
-        y=float(u(-0.12, 0.12)),
-        scale=float(u(0.85, 1.15)),
-        gaze_x=float(u(-1, 1)),
-        gaze_y=float(u(-0.8, 0.8)),
-        blink_l=blink,
+        yaw=u(-0.69, 0.69),
+        pitch=u(-0.34, 0.34),
+        roll=u(-0.34, 0.34),
+        x=u(-0.12, 0.12),
+        y=u(-0.12, 0.12),
+        scale=u(0.85, 1.15),
+        gaze_x=u(-1, 1),
+        gaze_y=u(-0.8, 0.8),
+        blink_l=shut,
         blink_r=wink,
-        brow=float(u(-1, 1)),
-        mouth_open=float(u(0, 1)) * float(rng.random() < 0.7),
-        smile=float(u(-0.4, 1)),
+        brow=u(-1, 1),
+        mouth_open=u(0, 1) * (rng.random() < 0.7),
+        smile=u(-0.4, 1),
     )
 
 
 def pose_at(seed: int, time: float) -> Pose:
     """The pose of the speaker number `seed` at `time` seconds (any real number), smooth in time."""
-    amplitudes, frequencies, phases = _waves(seed)
-    waves = (amplitudes * np.sin(2 * np.pi * frequencies * time + phases)).sum(1)
+    amplitudes, frequencies, phases = waves(seed)
+    sums = (amplitudes * np.sin(2 * np.pi * frequencies * time + phases)).sum(1)
     # tanh keeps the sum inside the range without a corner
-    values = {
-        name: float(top * np.tanh(1.3 * w)) for (name, (top, _, _)), w in zip(_SWINGS.items(), waves, strict=True)
-    }
+    values = {name: float(top * np.tanh(1.3 * w)) for (name, (top, _, _)), w in zip(SWINGS.items(), sums, strict=True)}
     values["scale"] += 1.0
-    opening, stretch = _speech(seed, time)
-    blink = _blink(seed, time)
-    values["smile"] = float(np.clip(values["smile"] + 0.25 + stretch, -0.5, 1))
-    return Pose(**values, blink_l=blink, blink_r=blink, mouth_open=opening)
+    opening, stretch = speech(seed, time)
+    values["smile"] = min(max(values["smile"] + 0.25 + stretch, -0.5), 1.0)
+    shut = blink(seed, time)
+    return Pose(**values, blink_l=shut, blink_r=shut, mouth_open=opening)
 
 
 @lru_cache(maxsize=256)
-def _waves(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def waves(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Amplitudes, frequencies and phases (10, 4) of the slow motion: faster waves are smaller."""
-    rng = np.random.default_rng([seed, _POSE_STREAM])
-    low, high = np.array([(a, b) for _, a, b in _SWINGS.values()]).T
-    steps = (np.arange(4) + rng.uniform(0, 1, (len(low), 4))) / 4
-    frequencies = low[:, None] * (high / low)[:, None] ** steps
+    rng = np.random.default_rng([seed, STREAM])
+    low, high = np.array([row[1:] for row in SWINGS.values()]).T[..., None]
+    frequencies = low * (high / low) ** ((np.arange(4) + rng.uniform(0, 1, (len(low), 4))) / 4)
     amplitudes = rng.uniform(0.7, 1.0, frequencies.shape) * np.array([1.0, 0.75, 0.45, 0.3])
     return amplitudes / 1.4, frequencies, rng.uniform(0, 2 * np.pi, frequencies.shape)
 
 
 @lru_cache(maxsize=4096)
-def _cell(seed: int, stream: int, index: int) -> tuple[float, float, float]:
-    """Three uniform numbers of one cell of time; negative cells count too, hence the offset."""
-    values = np.random.default_rng([seed, _POSE_STREAM, stream, index + 2**31]).uniform(size=3)
-    return float(values[0]), float(values[1]), float(values[2])
+def chances(seed: int, stream: int, index: int) -> tuple[float, float]:
+    """Two uniform numbers of one cell of time; negative cells count too, hence the offset."""
+    first, second = np.random.default_rng([seed, STREAM, stream, index + 2**31]).uniform(size=2).tolist()
+    return first, second
 
 
-def _speech(seed: int, time: float) -> tuple[float, float]:
+def speech(seed: int, time: float) -> tuple[float, float]:
     """Mouth opening 0..1 and lip stretch -0.35..0.35: visemes joined by cubic B-splines, and pauses."""
-    position = time / _SYLLABLE
-    first = int(np.floor(position))
-    t = position - first
+    first, t = divmod(time / SYLLABLE, 1)
     weights = np.array([(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3]) / 6
-    cells = [_viseme(seed, first + offset) for offset in (-1, 0, 1, 2)]
-    opening, stretch = weights @ np.array(cells)
+    opening, stretch = weights @ np.array([viseme(seed, int(first) + k) for k in (-1, 0, 1, 2)])
     return float(opening), float(stretch)
 
 
-def _viseme(seed: int, index: int) -> tuple[float, float]:
+def viseme(seed: int, index: int) -> tuple[float, float]:
     """Opening and stretch of one syllable; every other one is nearly shut, and whole phrases pause."""
-    loud, shape, _ = _cell(seed, 0, index)
-    pause = _cell(seed, 1, index // 9)[0] < 0.2
-    shut = index % 2 == 0 and loud < 0.7
-    opening = 0.0 if pause else 0.25 * loud if shut else 0.35 + 0.9 * loud
-    return min(opening, 1.15), 0.0 if pause else 0.7 * shape - 0.35
+    if chances(seed, 1, index // 9)[0] < 0.2:
+        return 0.0, 0.0
+    loud, shape = chances(seed, 0, index)
+    opening = 0.25 * loud if index % 2 == 0 and loud < 0.7 else 0.35 + 0.9 * loud
+    return min(opening, 1.15), 0.7 * shape - 0.35
 
 
-def _blink(seed: int, time: float) -> float:
+def blink(seed: int, time: float) -> float:
     """How far the lids are shut, 0..1: one blink a cell, 0.12 s down and 0.2 s up, cosine-shaped."""
-    index = int(np.floor(time / _BLINK_CELL))
-    start = (index + 0.1 + 0.7 * _cell(seed, 2, index)[1]) * _BLINK_CELL
-    since = time - start
+    index = int(np.floor(time / BLINK_CELL))
+    since = time - (index + 0.1 + 0.7 * chances(seed, 2, index)[1]) * BLINK_CELL
     if not 0 <= since <= 0.32:
         return 0.0
     phase = since / 0.12 if since < 0.12 else 1 - (since - 0.12) / 0.2
