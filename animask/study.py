@@ -31,56 +31,7 @@ VOTES = {
 }
 QUESTIONS = {"realistic": "Which is the most realistic?", "faithful": "Which follows the driver best?"}
 Z = 1.959964  # of a normal distribution: 95 % lie within
-PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Study</title>
-<style>
-body { font: 16px/1.5 system-ui; max-width: 70rem; margin: 0 auto; padding: 1rem; }
-div { display: flex; flex-wrap: wrap; gap: 1rem; margin: 1rem 0; }
-figure { margin: 0; width: 12rem; }
-img, video { width: 100%; }
-</style></head><body><p id="at"></p><p>Each video should show the picture moving as the driver does.</p>
-<div id="given"></div><div id="made"></div><form id="form"></form><script>
-const study = STUDY, answers = [], byId = name => document.getElementById(name);
-const shuffled = list => list.map(x => [Math.random(), x]).sort((a, b) => a[0] - b[0]).map(x => x[1]);
-const make = (tag, fields) => Object.assign(document.createElement(tag), fields);
-const trials = shuffled(study.trials);
-function add(place, text, tag, fields) {
-  place.append(make("figure"));
-  place.lastChild.append(make(tag, fields), text);
-}
-function show() {
-  for (const name of ["given", "made", "form"]) byId(name).replaceChildren();
-  const trial = trials[answers.length], order = shuffled([...study.columns.keys()]);
-  if (!trial) return finish();
-  const film = {autoplay: true, loop: true, muted: true, playsInline: true};
-  byId("at").textContent = `${answers.length + 1} of ${trials.length}`;
-  add(byId("given"), "picture", "img", {src: trial.source});
-  add(byId("given"), "driver", "video", {...film, src: trial.driver});
-  order.forEach((n, place) => add(byId("made"), `video ${place + 1}`, "video", {...film, src: trial.made[n]}));
-  for (const [question, text] of Object.entries(study.questions)) {
-    const line = make("p", {textContent: text});
-    order.forEach((n, place) => {
-      line.append(make("label"));
-      line.lastChild.append(make("input", {type: "radio", name: question, value: n, required: true}), `${place + 1} `);
-    });
-    byId("form").append(line);
-  }
-  byId("form").append(make("button", {textContent: "next"}));
-}
-byId("form").onsubmit = event => {
-  event.preventDefault();
-  const chosen = [...new FormData(byId("form"))].map(([question, n]) => [question, study.columns[n]]);
-  answers.push({video: trials[answers.length].name, ...Object.fromEntries(chosen)});
-  show();
-};
-function finish() {
-  byId("at").textContent = "Thank you. Please save the file and send it back:";
-  const file = new Blob([JSON.stringify({columns: study.columns, answers})], {type: "application/json"});
-  byId("form").append(make("a", {textContent: "save", download: "answers.json", href: URL.createObjectURL(file)}));
-}
-show();
-</script></body></html>
-"""
+PAGE = Path(__file__).with_name("study.html")  # STUDY in it stands for the videos and questions as JSON
 
 
 @dataclass(frozen=True)
@@ -116,7 +67,7 @@ def write_study(settings: Settings, path: Path, progress: Progress = lambda done
         progress(number, len(bench.cases))
     study = json.dumps({"columns": columns, "questions": QUESTIONS, "trials": trials}).replace("<", "\\u003c")
     with replacing(path) as partial:
-        partial.write_text(PAGE.replace("STUDY", study, 1), "utf-8")
+        partial.write_text(PAGE.read_text("utf-8").replace("STUDY", study, 1), "utf-8")
     return path
 
 
