@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -21,6 +20,7 @@ from animask.files import check_file, read_bytes, replacing
 MAX_PIXELS = 100_000_000
 MAX_BYTES = 1 << 29
 Colour = tuple[int, int, int]
+Turn = tuple[bool, bool, bool]  # of a picture upright: rows and columns are swapped, then rows reversed, then columns
 WHITE = (255, 255, 255)
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "HEIF", "GIF", "TIFF", "BMP", "PPM", "JPEG2000")  # EPS would run a program
 ENTROPY_CODED = ("JPEG", "MPO", "WEBP", "AVIF", "HEIF")
@@ -32,14 +32,6 @@ SRGB = ImageCms.createProfile("sRGB")
 PILLOW = threading.Lock()
 
 register_heif_opener()
-
-
-class Turn(NamedTuple):
-    """How a picture gets upright: rows and columns are swapped, then rows reversed, then columns."""
-
-    swapped: bool = False
-    rows: bool = False
-    columns: bool = False
 
 
 def read_image(path: Path, background: Colour = WHITE) -> np.ndarray:
@@ -205,7 +197,7 @@ def to_rgb(picture: Image.Image, background: Colour) -> np.ndarray:
     orientation = 1
     with suppress(Exception):  # nonsense in EXIF spoils no picture
         orientation = picture.getexif().get(274, 1)  # of AVIF it is the header's; TIFF and HEIC are upright by now
-    turn = Turn(orientation in (5, 6, 7, 8), orientation in (3, 4, 7, 8), orientation in (2, 3, 6, 7))
+    turn = orientation in (5, 6, 7, 8), orientation in (3, 4, 7, 8), orientation in (2, 3, 6, 7)
     return np.array(orient(image, turn), order="C")  # Pillow's own memory is not writable
 
 
@@ -229,6 +221,7 @@ def to_srgb(picture: Image.Image, mode: str) -> Image.Image:
 
 
 def orient(image: np.ndarray, turn: Turn) -> np.ndarray:
-    """An (H, W, 3) picture upright."""
-    upright = image.transpose(1, 0, 2) if turn.swapped else image
-    return upright[:: -1 if turn.rows else 1, :: -1 if turn.columns else 1]
+    """An (H, W, C) picture upright."""
+    swapped, rows, columns = turn
+    upright = image.transpose(1, 0, 2) if swapped else image
+    return upright[:: -1 if rows else 1, :: -1 if columns else 1]
