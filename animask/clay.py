@@ -22,7 +22,6 @@ BODY, SKIN, BROW, EYE, PUPIL, LID, LIPS, MOUTH = 68, 195, 25, 235, 25, 60, 110, 
 LIT_FROM = np.array([0.0, -0.3, -0.95]) / np.hypot(0.3, 0.95)
 CONTRAST, LEVEL, BRIGHTEST = 0.75, 0.82, 0.18  # how much of the light a face has: above the level it is saturated
 BLUR = 3  # pixels that hide the edges of the triangles
-LID_WIDTH = 1
 UNROLL = 0.75  # how much further out a point is put for each width of the face that it lies behind the nose
 EYE_MARGIN = 2.3  # sides of the square that the iris network sees, in widths of the eye
 
@@ -121,7 +120,7 @@ def paint_eye(canvas: np.ndarray, lids: np.ndarray, iris: np.ndarray) -> None:
     ball = cv2.circle(eye.copy(), (x, y), wide, PUPIL, cv2.FILLED, cv2.LINE_8, BITS)
     canvas[eye > 0] = ball[eye > 0]
     upper = np.concatenate([lids[8:], lids[:1]])
-    cv2.polylines(canvas, [to_fixed(upper)], False, LID, LID_WIDTH, cv2.LINE_8, BITS)
+    cv2.polylines(canvas, [to_fixed(upper)], False, LID, 1, cv2.LINE_8, BITS)
 
 
 # files

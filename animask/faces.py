@@ -5,7 +5,6 @@ and the face mesh. The iris network and the selfie segmentation are run for `cla
 """
 
 import threading
-from collections.abc import Sequence
 from math import atan2, ceil, cos, sin
 from typing import NamedTuple
 
@@ -17,12 +16,12 @@ from animask.files import bundled
 # Pixels that each network sees, and its outputs.
 DETECTOR, MESH, IRIS, PERSON = "face_detection_short_range", "face_landmark", "iris_landmark", "selfie_segmentation"
 SIDES = {DETECTOR: 128, MESH: 192, IRIS: 64, PERSON: 256}
-OUTPUTS = {
-    DETECTOR: ("classificators", "regressors"),
-    MESH: ("conv2d_31", "conv2d_21"),
-    IRIS: ("output_eyes_contours_and_brows", "output_iris"),
-    PERSON: ("activation_10",),
-}
+OUTPUTS: dict[str, tuple[str, ...]] = {DETECTOR: ("classificators", "regressors"), MESH: ("conv2d_31", "conv2d_21")}
+OUTPUTS |= {IRIS: ("output_eyes_contours_and_brows", "output_iris"), PERSON: ("activation_10",)}
+# Centres of the detector's 896 anchors in [0, 1], x before y: two at each of 16×16 places, six at each of 8×8.
+ANCHORS = np.concatenate(
+    [np.repeat(np.indices((n, n))[::-1].reshape(2, -1).T + 0.5, each, 0) / n for n, each in ((16, 2), (8, 6))]
+)
 POINTS = 468  # of the mesh
 SCORE = 0.4  # of the detector, below which nothing is looked at
 PRESENCE = 0.95  # of the mesh, below which there is no face
@@ -110,23 +109,18 @@ def cut(picture: np.ndarray, square: tuple[int, int, int]) -> np.ndarray:
 
 
 def cut_turned(
-    picture: np.ndarray, centre: Sequence[float] | np.ndarray, side: float, angle: float, pixels: int
+    picture: np.ndarray, centre: np.ndarray, side: float, angle: float, pixels: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """The square around a centre, turned by an angle, in `pixels`², edges continued; and the (2, 3) way back."""
-    finer = max(1, round(side / pixels))  # sampled so, then averaged
     scale = side / pixels
+    finer = max(1, round(scale))  # sampled so, then averaged
     turn = scale * np.array([[cos(angle), -sin(angle)], [sin(angle), cos(angle)]])
 
     def way_back(turn: np.ndarray, count: int) -> np.ndarray:
-        return np.column_stack([turn, np.array(centre) - turn.sum(1) * (count - 1) / 2])
+        return np.column_stack([turn, centre - turn.sum(1) * (count - 1) / 2])
 
-    seen = cv2.warpAffine(
-        picture,
-        way_back(turn / finer, pixels * finer),
-        (pixels * finer, pixels * finer),
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
+    fine, flags = pixels * finer, cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    seen = cv2.warpAffine(picture, way_back(turn / finer, fine), (fine, fine), None, flags, cv2.BORDER_REPLICATE)
     return cv2.resize(seen, (pixels, pixels), interpolation=cv2.INTER_AREA), way_back(turn, pixels)
 
 
@@ -138,18 +132,6 @@ def run_network(name: str, picture: np.ndarray, low: float = 0.0) -> list[np.nda
     seen = picture.astype(np.float32) * ((1 - low) / 255) + low
     networks[name].setInput(np.ascontiguousarray(seen.transpose(2, 0, 1))[None])
     return [np.array(output).ravel() for output in networks[name].forward(OUTPUTS[name])]
-
-
-def make_anchors() -> np.ndarray:
-    """Centres of the detector's 896 anchors in [0, 1]: two at each of 16×16 places, six at each of 8×8."""
-    grids = []
-    for cells, each in ((16, 2), (8, 6)):
-        y, x = np.mgrid[:cells, :cells]
-        grids.append(np.repeat(np.stack([x, y], -1).reshape(-1, 2), each, axis=0) / cells + 0.5 / cells)
-    return np.concatenate(grids)
-
-
-ANCHORS = make_anchors()
 
 
 def detect(picture: np.ndarray, square: tuple[int, int, int]) -> np.ndarray:

@@ -23,8 +23,6 @@ Colour = tuple[int, int, int]
 Turn = tuple[bool, bool, bool]  # of a picture upright: rows and columns are swapped, then rows reversed, then columns
 WHITE = (255, 255, 255)
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "HEIF", "GIF", "TIFF", "BMP", "PPM", "JPEG2000")  # EPS would run a program
-ENTROPY_CODED = ("JPEG", "MPO", "WEBP", "AVIF", "HEIF")
-ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")
 WRITABLE = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 PICTURE_SUFFIXES = {*WRITABLE, ".avif", ".heic", ".heif", ".ppm", ".jp2"}  # of pictures in a folder
 NO_PICTURE = "Save it again as PNG or JPEG. If it is a video: the picture comes first, then the video."
@@ -50,7 +48,7 @@ def is_animated(path: Path) -> bool | None:
     try:
         check_file(Path(path))
         with pillow(path), Image.open(path, formats=FORMATS) as picture:
-            return picture.format in ANIMATED and getattr(picture, "n_frames", 1) > 1
+            return picture.format in ("GIF", "WEBP", "PNG", "AVIF") and getattr(picture, "n_frames", 1) > 1
     except InputError:
         return None
 
@@ -94,8 +92,6 @@ def centre_square(height: int, width: int, size: int | None = None) -> tuple[int
 def crop_resize(image: np.ndarray, box: tuple[int, int, int], size: int) -> np.ndarray:
     """The square `box` (x, y, size) of (H, W, C) as (size, size, C); beyond the picture its edge pixels continue."""
     x, y, side = box
-    if side < 1 or size < 1:
-        raise ValueError(f"a crop needs a size of at least 1, got box {box} and size {size}")
     height, width = image.shape[:2]
     if x >= 0 and y >= 0 and x + side <= width and y + side <= height:
         square = image[y : y + side, x : x + side]
@@ -116,10 +112,8 @@ def fit(image: np.ndarray, size: int) -> np.ndarray:
 
 def to_tensor(images: np.ndarray | Sequence[np.ndarray], device: torch.device | str) -> torch.Tensor:
     """uint8 images (B, H, W, 3), a list of (H, W, 3), or one (H, W, 3), as float32 (B, 3, H, W) in [0, 1]."""
-    batch = np.stack(images) if not isinstance(images, np.ndarray) else images
-    if batch.ndim == 3:
-        batch = batch[None]
-    tensor = torch.from_numpy(np.ascontiguousarray(batch)).to(device)
+    batch = np.ascontiguousarray(images)
+    tensor = torch.from_numpy(batch.reshape(-1, *batch.shape[-3:])).to(device)
     return tensor.permute(0, 3, 1, 2).contiguous().to(torch.float32).div_(255)
 
 
@@ -161,7 +155,8 @@ def open_picture(path: Path, data: bytes) -> Image.Image:
             raise
         return open_float_tiff(path, data)
     check_size(path, picture.width, picture.height)
-    if picture.format in ENTROPY_CODED and data.endswith(bytes(64)) and not data.rstrip(b"\0").endswith(b"\xff\xd9"):
+    is_entropy_coded = picture.format in ("JPEG", "MPO", "WEBP", "AVIF", "HEIF")
+    if is_entropy_coded and data.endswith(bytes(64)) and not data.rstrip(b"\0").endswith(b"\xff\xd9"):
         raise InputError(f"{path} is damaged: its end is missing, filled up with zeros.", "Copy it again.")
     return picture
 

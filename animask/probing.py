@@ -12,13 +12,9 @@ from typing import Any, Literal, NamedTuple
 
 import av
 import numpy as np
-from av.audio.frame import AudioFrame
-from av.codec import CodecContext
 from av.container import InputContainer
 from av.filter import Graph
-from av.packet import Packet
 from av.stream import Disposition, Stream
-from av.video.frame import VideoFrame
 
 from animask.errors import InputError
 from animask.files import check_file
@@ -78,7 +74,11 @@ def probe(path: Path) -> VideoInfo:
     """
     path = Path(path)
     if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir fails for names that are too long
-        return probe_folder(path)
+        pictures = list_pictures(path)
+        if not pictures:
+            raise InputError(f"The folder {path} holds no pictures.", KINDS)
+        (height, width), count = read_image(pictures[0]).shape[:2], len(pictures)
+        return VideoInfo(path, width, height, FOLDER_FPS, float(count / FOLDER_FPS), count, "folder")
     check_file(path)
     moves = is_animated(path)
     if moves or (moves is False and path.suffix.lower() == ".gif"):  # which may have one frame only
@@ -98,16 +98,6 @@ def list_pictures(folder: Path) -> list[Path]:
         raise InputError(f"The folder {folder} cannot be read: {error.strerror}.") from error
     parts = {path: re.split("([0-9]+)", path.name.lower()) for path in found}  # every other one is a number
     return sorted(found, key=lambda path: [int(part) if n % 2 else part for n, part in enumerate(parts[path])])
-
-
-def probe_folder(folder: Path) -> VideoInfo:
-    """A folder of pictures, from the first one."""
-    pictures = list_pictures(folder)
-    if not pictures:
-        raise InputError(f"The folder {folder} holds no pictures.", KINDS)
-    height, width = read_image(pictures[0]).shape[:2]
-    count = len(pictures)
-    return VideoInfo(folder, width, height, FOLDER_FPS, float(count / FOLDER_FPS), count, "folder")
 
 
 def probe_animation(path: Path) -> VideoInfo:
@@ -180,14 +170,14 @@ def check_rate(path: Path, fps: Fraction, duration: Fraction, count: int) -> int
     return frames
 
 
-def read_marks(path: Path, container: InputContainer, stream: Any) -> tuple[np.ndarray, VideoFrame]:
+def read_marks(path: Path, container: InputContainer, stream: Any) -> tuple[np.ndarray, av.VideoFrame]:
     """When each frame begins and the last one ends, in units of the stream's time base; and the first frame.
 
     Raises InputError where a file is cut off or damaged.
     """
     tick, zero, decoder = stream.time_base, start_of(container), make_decoder(stream)
     ends = {stream.index: Fraction(0)}  # seconds in which streams end
-    frames: list[VideoFrame] = []
+    frames: list[av.VideoFrame] = []
     times: list[int] = []
     try:
         for packet in container.demux():
@@ -224,14 +214,14 @@ def check_whole(path: Path, container: InputContainer, stream: Any, ends: dict[i
         raise InputError(f"{path} is cut off: it ends at {float(end):.1f} of {float(stated):.1f} seconds.", AGAIN)
 
 
-def read_turn(frame: VideoFrame) -> Turn:
+def read_turn(frame: av.VideoFrame) -> Turn:
     """What the display matrix of a frame asks for; angles that are no quarter are taken for the nearest one."""
     data: Any = frame.side_data.get("DISPLAYMATRIX")
     a, b, _, c, d = (1, 0, 0, 0, 1) if data is None else np.frombuffer(data, np.int32)[:5].tolist()
     return (True, b < 0, c < 0) if abs(b) > abs(a) else (False, d < 0, a < 0)
 
 
-def read_colours(frame: VideoFrame, tags: tuple[int, int, int]) -> Colours:
+def read_colours(frame: av.VideoFrame, tags: tuple[int, int, int]) -> Colours:
     """What frames such as this one say, else the container's tags, else what belongs to these."""
     said = frame.color_primaries, frame.color_trc, frame.colorspace
     primaries, curve, matrix = (b if a in UNSAID else a for a, b in zip(said, tags, strict=True))
@@ -289,7 +279,7 @@ def make_decoder(stream: Stream) -> Any:
     decoder: Any = stream.codec_context
     library = {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(decoder.name)
     if library and stream.metadata.get("alpha_mode") == "1":
-        decoder = CodecContext.create(library, "r")
+        decoder = av.CodecContext.create(library, "r")
     else:
         decoder.thread_type = "AUTO"
     decoder.options = LIMITS
@@ -325,7 +315,7 @@ def decode(container: InputContainer, stream: Stream) -> Iterator[Any]:
                 yield frame
 
 
-def decode_packet(decoder: Any, packet: Packet) -> list[Any]:
+def decode_packet(decoder: Any, packet: av.Packet) -> list[Any]:
     """The frames that a packet completes: none where it is damaged, or empty, which would end the decoding."""
     if packet.size == 0 and packet.dts is not None:
         return []
@@ -351,26 +341,26 @@ def deinterlace(frames: Iterator[Any], stream: Any) -> Iterator[Any]:
     yield from push(graph, None)
 
 
-def shape_of(frame: VideoFrame) -> tuple[int, int, str]:
+def shape_of(frame: av.VideoFrame) -> tuple[int, int, str]:
     """What a filter graph is made for."""
     return frame.width, frame.height, frame.format.name
 
 
-def make_graph(frame: VideoFrame | AudioFrame, filters: list[tuple[str, dict[str, str]]]) -> Graph:
+def make_graph(frame: av.VideoFrame | av.AudioFrame, filters: list[tuple[str, dict[str, str]]]) -> Graph:
     """A chain of filters (name, options) for frames such as this one, run by the thread that pulls."""
     graph, tick = Graph(), frame.time_base
     graph.threads = 1
-    if isinstance(frame, VideoFrame):
+    if isinstance(frame, av.VideoFrame):
         source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=tick)
     else:
         source = graph.add_abuffer(None, frame.sample_rate, frame.format, frame.layout.name, time_base=tick)
-    sink = graph.add("buffersink" if isinstance(frame, VideoFrame) else "abuffersink")
+    sink = graph.add("buffersink" if isinstance(frame, av.VideoFrame) else "abuffersink")
     graph.link_nodes(source, *(graph.add(name, **options) for name, options in filters), sink)
     graph.configure()
     return graph
 
 
-def push(graph: Graph | None, frame: VideoFrame | AudioFrame | None) -> Iterator[Any]:
+def push(graph: Graph | None, frame: av.VideoFrame | av.AudioFrame | None) -> Iterator[Any]:
     """Give a graph a frame (None: the end of them), and take those that are ready."""
     if graph:
         graph.push(frame)

@@ -8,14 +8,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import av
 import numpy as np
 from av.filter import Graph
-from av.video.frame import VideoFrame
 
 from animask.errors import InputError
 from animask.images import WHITE, Colour, centre_square, composite, crop_resize, orient, read_animation, read_image
 from animask.probing import Colours, VideoInfo, decode_file, list_pictures, make_graph, probe, push, read_turn, shape_of
-from animask.writer import write_video
+from animask.writer import write_video as write_video
 
 ACCURATE = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
 CUBE = 33  # sides of a table of colours
@@ -27,8 +27,6 @@ FROM_BT2020 = np.array(
     [[1.660491, -0.587641, -0.072850], [-0.124550, 1.132900, -0.008349], [-0.018151, -0.100579, 1.118730]]
 )
 TO_BT709 = {9: FROM_BT2020, 11: FROM_P3, 12: FROM_P3}  # by primaries of H.273
-
-__all__ = ["VideoInfo", "frame_range", "probe", "read_frames", "write_video"]
 
 
 def read_frames(
@@ -112,7 +110,7 @@ def on_grid(timed: Iterable[tuple[Fraction, Any]], rate: Fraction, first: int, s
         shown = thing
 
 
-def decode_part(info: VideoInfo, start: Fraction, stop: Fraction) -> Iterator[tuple[Fraction, VideoFrame]]:
+def decode_part(info: VideoInfo, start: Fraction, stop: Fraction) -> Iterator[tuple[Fraction, av.VideoFrame]]:
     """Decoded frames from one before `start` (seconds) on, each with the second in which it appears.
 
     Raises InputError where more than a tenth of the part up to `stop` is not decoded.
@@ -131,7 +129,7 @@ def decode_part(info: VideoInfo, start: Fraction, stop: Fraction) -> Iterator[tu
         raise InputError(f"{info.path} {reached}.", "Convert it to MP4 first.")
 
 
-def convert(frames: Iterable[VideoFrame], info: VideoInfo, background: Colour) -> Iterator[np.ndarray]:
+def convert(frames: Iterable[av.VideoFrame], info: VideoInfo, background: Colour) -> Iterator[np.ndarray]:
     """Decoded frames as RGB uint8 (H, W, 3): square pixels, upright, BT.709, one size whatever the stream does."""
     shown, shape = None, None
     for frame in frames:
@@ -147,7 +145,7 @@ def convert(frames: Iterable[VideoFrame], info: VideoInfo, background: Colour) -
         yield picture
 
 
-def make_converter(frame: VideoFrame, info: VideoInfo, fit: str) -> Graph:
+def make_converter(frame: av.VideoFrame, info: VideoInfo, fit: str) -> Graph:
     """A chain of filters to the colours and the displayed shape. fit: "decrease" pads where "disable" stretches."""
     width, height = (info.height, info.width) if read_turn(frame)[0] else (info.width, info.height)
     size, colours = {"w": str(width), "h": str(height)}, info.colours

@@ -12,8 +12,6 @@ import av
 import numpy as np
 from av.container import OutputContainer
 from av.filter import Graph
-from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
 
 from animask.errors import AnimaskError, InputError
 from animask.files import REPLACE, check_file, replacing
@@ -22,15 +20,8 @@ from animask.probing import decode_file, make_graph, push
 
 SUFFIXES = (".mp4", ".mov", ".m4v", ".webm", ".gif")
 EVEN_SUFFIXES = (".mp4", ".mov", ".m4v")  # H.264 with halved colour planes
-GIF_MAX_FPS = 50  # viewers slow down what is shown for less than 2 hundredths of a second
-GIF_TICK = Fraction(1, 100)
 YUV = {"out_color_matrix": "bt709", "out_range": "tv", "flags": "bicubic+accurate_rnd+full_chroma_int"}
-SOUND_RATE = 48000
-SOUND = [
-    ("aresample", {"osr": str(SOUND_RATE), "async": "1", "first_pts": "0"}),
-    ("aformat", {"channel_layouts": "stereo"}),
-]
-
+SOUND = [("aresample", {"osr": "48000", "async": "1", "first_pts": "0"}), ("aformat", {"channel_layouts": "stereo"})]
 Sound = Generator[Any, None, None]  # packets
 
 
@@ -116,12 +107,12 @@ def write_folder(path: Path, frames: Iterable[np.ndarray], overwrite: bool) -> i
 
 
 def weave(
-    container: OutputContainer, stream: VideoStream, images: Iterable[np.ndarray], fps: Fraction, sound: Sound
+    container: OutputContainer, stream: av.VideoStream, images: Iterable[np.ndarray], fps: Fraction, sound: Sound
 ) -> int:
     """Write pictures, and between them the packets of sound that are due; how many pictures there were."""
     number, graph, heard = 0, None, next(sound, None)
     for image in images:
-        frame = VideoFrame.from_ndarray(image, "rgb24")
+        frame = av.VideoFrame.from_ndarray(image, "rgb24")
         frame.pts, frame.time_base, frame.duration = number, 1 / fps, 1
         graph = graph or make_converter(frame, stream)
         for converted in push(graph, frame):
@@ -135,11 +126,11 @@ def weave(
     return number
 
 
-def add_pictures(container: OutputContainer, fps: Fraction, size: tuple[int, int], crf: int) -> VideoStream:
+def add_pictures(container: OutputContainer, fps: Fraction, size: tuple[int, int], crf: int) -> av.VideoStream:
     """A stream of H.264, of VP9 in WebM, which counts quality from 0 to 63, or of a GIF."""
     if container.format.name == "gif":
-        stream = container.add_stream("gif", min(fps, Fraction(GIF_MAX_FPS)))
-        stream.width, stream.height, stream.pix_fmt, stream.time_base = *size, "pal8", GIF_TICK
+        stream = container.add_stream("gif", min(fps, Fraction(50)))  # viewers slow down what is faster
+        stream.width, stream.height, stream.pix_fmt, stream.time_base = *size, "pal8", Fraction(1, 100)
         return stream
     if container.format.name == "webm":
         options = {"crf": str(round(crf * 63 / 51)), "deadline": "good", "cpu-used": "4", "row-mt": "1"}
@@ -164,7 +155,7 @@ def read_sound(path: Path | None, start: Fraction, container: OutputContainer) -
     for time, frame in decode_file(path, "audio", start - 1):
         frame.pts = round((time - start) / frame.time_base)
         graph = graph or make_graph(frame, SOUND)
-        encoder = encoder or container.add_stream(codec, SOUND_RATE, bit_rate=rate)
+        encoder = encoder or container.add_stream(codec, 48000, bit_rate=rate)
         for part in push(graph, frame):
             yield from encoder.encode(part)
     if encoder:
@@ -172,7 +163,7 @@ def read_sound(path: Path | None, start: Fraction, container: OutputContainer) -
             yield from encoder.encode(part)
 
 
-def make_converter(frame: VideoFrame, stream: VideoStream) -> Graph:
+def make_converter(frame: av.VideoFrame, stream: av.VideoStream) -> Graph:
     """A filter graph from RGB to YUV, or for a GIF to a palette for each frame, at a rate that viewers can show."""
     if stream.name != "gif":
         return make_graph(frame, [("scale", YUV), ("format", {"pix_fmts": "yuv420p"})])
