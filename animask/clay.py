@@ -21,7 +21,6 @@ BITS = 4  # of the fraction of a pixel, where polygons are drawn
 BODY, SKIN, BROW, EYE, PUPIL, LID, LIPS, MOUTH = 68, 195, 25, 235, 25, 60, 110, 45
 LIT_FROM = np.array([0.0, -0.3, -0.95]) / np.hypot(0.3, 0.95)
 CONTRAST, LEVEL, BRIGHTEST = 0.75, 0.82, 0.18  # how much of the light a face has: above the level it is saturated
-BLUR = 3  # pixels that hide the edges of the triangles
 UNROLL = 0.75  # how much further out a point is put for each width of the face that it lies behind the nose
 EYE_MARGIN = 2.3  # sides of the square that the iris network sees, in widths of the eye
 
@@ -81,7 +80,7 @@ def paint_skin(canvas: np.ndarray, mesh: np.ndarray) -> None:
     places = to_fixed(corners[:, :, :2])
     for n in np.argsort(-corners[:, :, 2].mean(1), kind="stable"):
         cv2.fillConvexPoly(canvas, places[n], float(greys[n]), cv2.LINE_8, BITS)
-    canvas[:] = cv2.GaussianBlur(canvas, (BLUR, BLUR), 0)
+    canvas[:] = cv2.GaussianBlur(canvas, (3, 3), 0)  # which hides the edges of the triangles
 
 
 def to_fixed(places: np.ndarray) -> np.ndarray:

@@ -11,9 +11,6 @@ from animask.faces import Box, cut, find_boxes
 from animask.images import centre_square, crop_resize, fit
 
 NAMES = ("auto", "none", "centre")
-TIGHT = 0.75  # a head's square with this share of a square picture's side: the picture is a crop already
-NEARLY_SQUARE = 1.02
-BEYOND = 3  # longer sides of the picture that a given square may have
 FEATHER = 0.08  # of the square's side: how far a pasted result fades into the picture
 PANEL, MARGIN = 480, 12  # pixels of a drawing
 GREY, GREEN, BLACK, YELLOW = (128, 128, 128), (0, 200, 0), (0, 0, 0), (255, 220, 0)
@@ -64,7 +61,7 @@ def named_crop(text: str, height: int, width: int) -> Crop | None:
     if square:
         x, y, size = square
         outside = x >= width or y >= height or x + size <= 0 or y + size <= 0
-        if outside or size > BEYOND * longer:
+        if outside or size > 3 * longer:
             raise InputError(f"The crop {text} does not fit the picture of {width}×{height} pixels.")
         return Crop(square, "given")
     if text == "none":
@@ -75,7 +72,7 @@ def named_crop(text: str, height: int, width: int) -> Crop | None:
 def settle(square: Square, height: int, width: int, reason: str, faces: tuple[Box, ...] = ()) -> Crop:
     """The crop of a square, or all of a picture that is a crop already: nearly square, and little larger than it."""
     shorter, longer = sorted((height, width))
-    if longer <= NEARLY_SQUARE * shorter and TIGHT * shorter <= square[2] <= shorter:
+    if longer <= 1.02 * shorter and 0.75 * shorter <= square[2] <= shorter:
         return Crop(centre_square(height, width), f"a crop already, {reason}", faces)
     return Crop(square, reason, faces)
 
@@ -161,8 +158,8 @@ def paste(frames: Iterable[np.ndarray], picture: np.ndarray, square: Square) -> 
     An odd last row or column is repeated, since most videos have even sizes. Along the picture's own border nothing
     fades; what the square has beyond the picture is left out.
     """
-    (height, width), (x, y, size) = picture.shape[:2], square
-    picture = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    x, y, size = square
+    picture = np.pad(picture, [(0, length % 2) for length in picture.shape[:2]] + [(0, 0)], mode="edge")
     height, width = picture.shape[:2]
     place = slice(max(0, y), y + size), slice(max(0, x), x + size)
     inside = slice(max(0, -y), height - y), slice(max(0, -x), width - x)
@@ -188,8 +185,7 @@ def picture_part(square: Square, height: int, width: int, side: int) -> tuple[sl
     """Rows and columns, even in number, of a result (side², of `square`) that show the height × width picture."""
     parts = []
     for at, length in ((square[1], height), (square[0], width)):
-        first = round(max(0, -at) * side / square[2])
-        stop = round(min(square[2], length - at) * side / square[2])
+        first, stop = (round(min(max(0, edge - at), square[2]) * side / square[2]) for edge in (0, length))
         first = min(first, side - 2)
         parts.append(slice(first, first + max(2, (stop - first) // 2 * 2)))
     return parts[0], parts[1]

@@ -26,13 +26,8 @@ POINTS = 468  # of the mesh
 SCORE = 0.4  # of the detector, below which nothing is looked at
 PRESENCE = 0.95  # of the mesh, below which there is no face
 SAME = 0.4  # two boxes that share so much of the smaller one are one face
-SMALLEST_TILE = 160  # pixels; the detector wants faces of a fifth of what it sees
-PARTS = (1, 2, 4, 8)  # of the longer side that tiles take
 CLOSER = 2.5  # sides of the square in which a candidate is looked at again, in sides of the candidate
-DARK, LIGHT = 96.0, 200.0  # brightest twentieth of a picture that is brightened, and what it becomes
 MARGIN = 1.5  # sides of the square that the mesh sees, in sides of the face
-ROUNDS = 2  # of the mesh, each in the square of the one before
-CORNERS_OF_EYES = [33, 263]  # of the mesh
 
 local = threading.local()  # networks keep state: every thread has its own
 
@@ -64,9 +59,12 @@ def find_faces(picture: np.ndarray) -> list[Face]:
     They are looked for in the whole picture and in tiles of half its longer side; where there is none, in smaller
     ones, too. Heads may be tilted by 75 degrees.
     """
-    picture = brighten(picture)
     longer = max(picture.shape[:2])
-    sides = [longer // n for n in PARTS if n == 1 or longer // n >= SMALLEST_TILE]
+    every = max(1, longer // 256)
+    bright = float(np.percentile(picture[::every, ::every], 95))
+    if bright < 96:  # a dark picture becomes as bright as others are
+        picture = cv2.convertScaleAbs(picture, alpha=200 / max(bright, 16.0))
+    sides = [longer // n for n in (1, 2, 4, 8) if n == 1 or longer // n >= 160]  # faces shall be a fifth of a tile
     found = fit_faces(picture, np.concatenate([find_candidates(picture, side) for side in sides[:2]]))
     for side in sides[2:]:
         found = found or fit_faces(picture, find_candidates(picture, side))
@@ -76,13 +74,6 @@ def find_faces(picture: np.ndarray) -> list[Face]:
 def find_boxes(picture: np.ndarray) -> tuple[Box, ...]:
     """Where the faces of a picture are, as `find_faces` finds them."""
     return tuple(face.box for face in find_faces(picture))
-
-
-def brighten(picture: np.ndarray) -> np.ndarray:
-    """A dark picture as bright as others are; a bright one as it is."""
-    every = max(1, max(picture.shape[:2]) // 256)
-    bright = float(np.percentile(picture[::every, ::every], 95))
-    return picture if bright >= DARK else cv2.convertScaleAbs(picture, alpha=LIGHT / max(bright, 16.0))
 
 
 def find_candidates(picture: np.ndarray, side: int) -> np.ndarray:
@@ -180,7 +171,7 @@ def distinct(boxes: np.ndarray) -> list[int]:
 def fit_face(picture: np.ndarray, row: np.ndarray) -> Face | None:
     """The face of a candidate with its mesh, or None where the mesh finds none."""
     centre, side, eyes = row[1:3], float(row[3]), row[4:8].reshape(2, 2)
-    for _ in range(ROUNDS):
+    for _ in range(2):  # the second time in the square of the mesh
         angle = atan2(*(eyes[1] - eyes[0])[::-1])
         seen, back = cut_turned(picture, centre, MARGIN * side, angle, SIDES[MESH])
         logit, points = run_network(MESH, seen)
@@ -191,6 +182,6 @@ def fit_face(picture: np.ndarray, row: np.ndarray) -> Face | None:
         mesh = np.column_stack([flat @ back[:, :2].T + back[:, 2], points[:, 2] * scale]).astype(np.float32)
         centre = back @ [*(flat.min(0) + flat.max(0)) / 2, 1]
         side = scale * float(np.ptp(flat, 0).max())
-        eyes = mesh[CORNERS_OF_EYES, :2]
+        eyes = mesh[[33, 263], :2]  # their outer corners
     box = Box(*cv2.boundingRect(np.ascontiguousarray(mesh[:, :2])))
     return Face(box, mesh)

@@ -91,7 +91,6 @@ def probe(path: Path) -> VideoInfo:
 
 def list_pictures(folder: Path) -> list[Path]:
     """The pictures in a folder in natural order (2 before 10); hidden files are not pictures."""
-
     try:
         found = [p for p in folder.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES and p.name[0] != "."]
     except OSError as error:
