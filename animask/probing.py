@@ -279,9 +279,7 @@ def make_decoder(stream: Stream) -> Any:
     library = {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(decoder.name)
     if library and stream.metadata.get("alpha_mode") == "1":
         decoder = av.CodecContext.create(library, "r")
-    else:
-        decoder.thread_type = "AUTO"
-    decoder.options = LIMITS
+    decoder.thread_type, decoder.options = "AUTO", LIMITS
     return decoder
 
 
@@ -316,12 +314,10 @@ def decode(container: InputContainer, stream: Stream) -> Iterator[Any]:
 
 def decode_packet(decoder: Any, packet: av.Packet) -> list[Any]:
     """The frames that a packet completes: none where it is damaged, or empty, which would end the decoding."""
-    if packet.size == 0 and packet.dts is not None:
-        return []
-    try:
-        return decoder.decode(packet)
-    except av.FFmpegError:
-        return []
+    with suppress(av.FFmpegError):
+        if packet.size or packet.dts is None:
+            return decoder.decode(packet)
+    return []
 
 
 def deinterlace(frames: Iterator[Any], stream: Any) -> Iterator[Any]:

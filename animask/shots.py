@@ -128,8 +128,7 @@ class Part(NamedTuple):
 
     def read(self) -> Generator[np.ndarray, None, None]:
         """Its frames, RGB uint8 (H, W, 3)."""
-        info, rate, first, stop, background = self
-        return read_frames(info, fps=rate, first=first, stop=stop, background=background)
+        return read_frames(self.info, fps=self.rate, first=self.first, stop=self.stop, background=self.background)
 
 
 @dataclass(frozen=True)
