@@ -102,7 +102,7 @@ def find_eye(picture: np.ndarray, outer: np.ndarray, inner: np.ndarray) -> tuple
     across = (outer - inner) if mirrored else (inner - outer)
     side, angle = EYE_MARGIN * float(np.hypot(*across)), float(np.arctan2(across[1], across[0]))
     seen, back = cut_turned(picture, (outer + inner) / 2, side, angle, SIDES[IRIS])
-    contour, iris = run_network(IRIS, np.ascontiguousarray(seen[:, ::-1]) if mirrored else seen)
+    contour, iris = run_network(IRIS, seen[:, ::-1] if mirrored else seen)
     points = np.concatenate([contour.reshape(-1, 3)[:16, :2], iris.reshape(-1, 3)[:, :2]])
     if mirrored:
         points[:, 0] = SIDES[IRIS] - points[:, 0]

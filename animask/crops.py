@@ -69,7 +69,7 @@ def named_crop(text: str, height: int, width: int) -> Crop | None:
     return Crop(centre_square(height, width), "centre") if text == "centre" else None
 
 
-def settle(square: Square, height: int, width: int, reason: str, faces: tuple[Box, ...] = ()) -> Crop:
+def settle(square: Square, height: int, width: int, reason: str, faces: tuple[Box, ...]) -> Crop:
     """The crop of a square, or all of a picture that is a crop already: nearly square, and little larger than it."""
     shorter, longer = sorted((height, width))
     if longer <= 1.02 * shorter and 0.75 * shorter <= square[2] <= shorter:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from animask.errors import AnimaskError, InputError, MissingError
 
-MAX_TEXT_BYTES = 64 << 20
 REPLACE = "Choose another name, or replace it with --overwrite."
 
 
@@ -45,7 +44,7 @@ def read_bytes(path: Path, limit: int) -> bytes:
         raise InputError(f"{path} cannot be read: {error.strerror}.") from error
 
 
-def read_text(path: Path, limit: int = MAX_TEXT_BYTES) -> str:
+def read_text(path: Path, limit: int = 64 << 20) -> str:
     """The text of a UTF-8 file of 1 to `limit` bytes, without its byte order mark; InputError for anything else."""
     try:
         return read_bytes(path, limit).decode("utf-8-sig")
