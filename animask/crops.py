@@ -185,8 +185,8 @@ def picture_part(square: Square, height: int, width: int, side: int) -> tuple[sl
     """Rows and columns, even in number, of a result (side², of `square`) that show the height × width picture."""
     parts = []
     for at, length in ((square[1], height), (square[0], width)):
-        first, stop = (round(min(max(0, edge - at), square[2]) * side / square[2]) for edge in (0, length))
-        first = min(first, side - 2)
+        first = min(round(max(0, -at) * side / square[2]), side - 2)
+        stop = round(min(square[2], length - at) * side / square[2])
         parts.append(slice(first, first + max(2, (stop - first) // 2 * 2)))
     return parts[0], parts[1]
 

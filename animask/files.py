@@ -69,7 +69,7 @@ def replacing(path: Path, overwrite: bool = True) -> Iterator[Path]:
     becomes an AnimaskError that names `path`.
     """
     path = Path(path)
-    stem = path.stem.encode(errors="surrogateescape")[:100].decode(errors="ignore")  # of 255 bytes
+    stem = path.stem.encode(errors="surrogateescape")[:100].decode(errors="ignore")  # of at most 255
     temporary = path.with_name(f".{stem}-{secrets.token_hex(6)}{path.suffix}")
     try:
         check_output(path, overwrite)

@@ -20,7 +20,7 @@ from animask.files import check_file, read_bytes, replacing
 MAX_PIXELS = 100_000_000
 MAX_BYTES = 1 << 29
 Colour = tuple[int, int, int]
-Turn = tuple[bool, bool, bool]  # of a picture upright: rows and columns are swapped, then rows reversed, then columns
+Turn = tuple[bool, bool, bool]  # to be upright: rows and columns are swapped, then rows reversed, then columns
 WHITE = (255, 255, 255)
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "HEIF", "GIF", "TIFF", "BMP", "PPM", "JPEG2000")  # EPS would run a program
 WRITABLE = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")

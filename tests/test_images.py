@@ -26,16 +26,8 @@ from animask.images import composite, crop_resize, read_animation, read_image, t
 EXACT: dict[str, dict[str, Any]] = {"JPEG": {"quality": 100, "subsampling": 0}, "WEBP": {"lossless": True}}
 EXACT |= {"AVIF": {"quality": 100, "subsampling": "4:4:4"}, "HEIF": {"quality": -1, "chroma": 444}}
 EXACT |= {"TIFF": {"compression": "tiff_adobe_deflate"}, "PNG": {}, "GIF": {}, "BMP": {}, "PPM": {}, "JPEG2000": {}}
-TURNS: list[Callable[[np.ndarray], np.ndarray]] = [  # what a camera stores for EXIF orientation 1, 2 ... 8
-    lambda a: a,
-    lambda a: a[:, ::-1],
-    lambda a: np.rot90(a, 2),
-    lambda a: a[::-1],
-    lambda a: a.transpose(1, 0, 2),
-    lambda a: np.rot90(a, 1),
-    lambda a: np.rot90(a, 2).transpose(1, 0, 2),
-    lambda a: np.rot90(a, -1),
-]
+T = Image.Transpose  # what a camera stores for EXIF orientation 2, 3 ... 8
+TURNS = [T.FLIP_LEFT_RIGHT, T.ROTATE_180, T.FLIP_TOP_BOTTOM, T.TRANSPOSE, T.ROTATE_90, T.TRANSVERSE, T.ROTATE_270]
 RGB = np.full((48, 64, 3), 128, np.uint8)  # red, green, blue and grey
 RGB[:24, :32], RGB[:24, 32:], RGB[24:, :32] = (220, 30, 40), (20, 200, 60), (40, 50, 210)
 PICTURE = Image.fromarray(RGB)
@@ -112,7 +104,7 @@ def test_every_kind_becomes_rgb(name, tmp_path):
 def test_pictures_are_upright(kind, orientation, tmp_path):
     exif = Image.Exif()
     exif[274] = orientation
-    stored = Image.fromarray(np.ascontiguousarray(TURNS[orientation - 1](RGB)))
+    stored = PICTURE if orientation == 1 else PICTURE.transpose(TURNS[orientation - 2])
     path = tmp_path / "turned"
     path.write_bytes(encode(stored, kind, exif=exif.tobytes()))
     assert np.abs(read_image(path).astype(int) - RGB).max() <= 3
