@@ -55,7 +55,7 @@ class CutFinder:
         if len(recent) < 4:
             return
         place = self.count - 2
-        is_new = not self.cuts or place - self.cuts[-1] > 2  # a sudden fade is one cut
+        is_new = not self.cuts or place - self.cuts[-1] > 2  # a fade that begins at once is one cut
         if is_new and min(difference(a, b) for a in recent[-4:-2] for b in recent[-2:]) > CUT:
             self.cuts.append(place)
         for span in SPANS:

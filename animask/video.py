@@ -24,7 +24,7 @@ WHITE_NITS = 203  # ITU-R BT.2408: diffuse white in HDR
 PQ, HLG = 16, 18  # ITU-T H.273: curves
 FROM_P3 = np.array([[1.224940, -0.224940, 0.0], [-0.042057, 1.042057, 0.0], [-0.019638, -0.078636, 1.098274]])
 FROM_BT2020 = np.array(
-    [[1.660491, -0.587641, -0.07285], [-0.12455, 1.1329, -0.008349], [-0.018151, -0.100579, 1.11873]]
+    [[1.660491, -0.587641, -0.072850], [-0.124550, 1.132900, -0.008349], [-0.018151, -0.100579, 1.118730]]
 )
 TO_BT709 = {9: FROM_BT2020, 11: FROM_P3, 12: FROM_P3}  # by primaries of H.273
 
@@ -116,7 +116,7 @@ def decode_part(info: VideoInfo, start: Fraction, stop: Fraction) -> Iterator[tu
     Raises InputError where more than a tenth of the part up to `stop` is not decoded.
     """
     time = None
-    for jump in (start - 1, Fraction(0)):  # some containers land behind the start
+    for jump in (start - 1, Fraction(0)):  # to know what is shown at the start, behind which some containers land
         timed = decode_file(info.path, "video", jump)
         head = next(timed, None)
         if head and (head[0] <= start or jump <= 0):

@@ -118,7 +118,7 @@ def weave(
         for converted in push(graph, frame):
             container.mux(stream.encode(converted))
         number += 1
-        while heard and heard.pts * heard.time_base < number / fps:
+        while heard is not None and heard.pts * heard.time_base < number / fps:
             container.mux(heard)
             heard = next(sound, None)
     for converted in chain(push(graph, None), [None]):
