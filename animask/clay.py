@@ -21,8 +21,6 @@ BITS = 4  # of the fraction of a pixel, where polygons are drawn
 BODY, SKIN, BROW, EYE, PUPIL, LID, LIPS, MOUTH = 68, 195, 25, 235, 25, 60, 110, 45
 LIT_FROM = np.array([0.0, -0.3, -0.95]) / np.hypot(0.3, 0.95)
 CONTRAST, LEVEL, BRIGHTEST = 0.75, 0.82, 0.18  # how much of the light a face has: above the level it is saturated
-BLUR = 3  # pixels that hide the edges of the triangles
-LID_WIDTH = 1
 UNROLL = 0.75  # how much further out a point is put for each width of the face that it lies behind the nose
 EYE_MARGIN = 2.3  # sides of the square that the iris network sees, in widths of the eye
 
@@ -82,7 +80,7 @@ def paint_skin(canvas: np.ndarray, mesh: np.ndarray) -> None:
     places = to_fixed(corners[:, :, :2])
     for n in np.argsort(-corners[:, :, 2].mean(1), kind="stable"):
         cv2.fillConvexPoly(canvas, places[n], float(greys[n]), cv2.LINE_8, BITS)
-    canvas[:] = cv2.GaussianBlur(canvas, (BLUR, BLUR), 0)
+    canvas[:] = cv2.GaussianBlur(canvas, (3, 3), 0)  # which hides the edges of the triangles
 
 
 def to_fixed(places: np.ndarray) -> np.ndarray:
@@ -104,7 +102,7 @@ def find_eye(picture: np.ndarray, outer: np.ndarray, inner: np.ndarray) -> tuple
     across = (outer - inner) if mirrored else (inner - outer)
     side, angle = EYE_MARGIN * float(np.hypot(*across)), float(np.arctan2(across[1], across[0]))
     seen, back = cut_turned(picture, (outer + inner) / 2, side, angle, SIDES[IRIS])
-    contour, iris = run_network(IRIS, np.ascontiguousarray(seen[:, ::-1]) if mirrored else seen)
+    contour, iris = run_network(IRIS, seen[:, ::-1] if mirrored else seen)
     points = np.concatenate([contour.reshape(-1, 3)[:16, :2], iris.reshape(-1, 3)[:, :2]])
     if mirrored:
         points[:, 0] = SIDES[IRIS] - points[:, 0]
@@ -121,7 +119,7 @@ def paint_eye(canvas: np.ndarray, lids: np.ndarray, iris: np.ndarray) -> None:
     ball = cv2.circle(eye.copy(), (x, y), wide, PUPIL, cv2.FILLED, cv2.LINE_8, BITS)
     canvas[eye > 0] = ball[eye > 0]
     upper = np.concatenate([lids[8:], lids[:1]])
-    cv2.polylines(canvas, [to_fixed(upper)], False, LID, LID_WIDTH, cv2.LINE_8, BITS)
+    cv2.polylines(canvas, [to_fixed(upper)], False, LID, 1, cv2.LINE_8, BITS)
 
 
 # files

@@ -11,9 +11,6 @@ from animask.faces import Box, cut, find_boxes
 from animask.images import centre_square, crop_resize, fit
 
 NAMES = ("auto", "none", "centre")
-TIGHT = 0.75  # a head's square with this share of a square picture's side: the picture is a crop already
-NEARLY_SQUARE = 1.02
-BEYOND = 3  # longer sides of the picture that a given square may have
 FEATHER = 0.08  # of the square's side: how far a pasted result fades into the picture
 PANEL, MARGIN = 480, 12  # pixels of a drawing
 GREY, GREEN, BLACK, YELLOW = (128, 128, 128), (0, 200, 0), (0, 0, 0), (255, 220, 0)
@@ -42,10 +39,10 @@ class Crop:
     faces: tuple[Box, ...] = ()
 
 
-def parse_crop(text: str, name: str = "crop") -> str | Square:
-    """ "auto", "none" or "centre", or X,Y,SIZE as numbers. Raises InputError with `name` for anything else."""
+def parse_crop(text: str, name: str = "crop") -> Square | None:
+    """The square of X,Y,SIZE; None for "auto", "none" and "centre". Raises InputError with `name` for anything else."""
     if text in NAMES:
-        return text
+        return None
     try:
         x, y, size = (int(part) for part in text.split(","))
     except ValueError:
@@ -60,25 +57,23 @@ def named_crop(text: str, height: int, width: int) -> Crop | None:
 
     "centre": the largest centred square. "none": the smallest one with the whole picture in it, its edges continued.
     """
-    choice = parse_crop(text)
-    if choice == "auto":
-        return None
-    if choice == "centre":
-        return Crop(centre_square(height, width), "centre")
-    if isinstance(choice, str):
-        return Crop(centre_square(height, width, max(height, width)), "the whole picture")
-    x, y, size = choice
-    outside = x >= width or y >= height or x + size <= 0 or y + size <= 0
-    if outside or size > BEYOND * max(height, width):
-        raise InputError(f"The crop {text} does not fit the picture of {width}×{height} pixels.")
-    return Crop(choice, "given")
+    longer, square = max(height, width), parse_crop(text)
+    if square:
+        x, y, size = square
+        outside = x >= width or y >= height or x + size <= 0 or y + size <= 0
+        if outside or size > 3 * longer:
+            raise InputError(f"The crop {text} does not fit the picture of {width}×{height} pixels.")
+        return Crop(square, "given")
+    if text == "none":
+        return Crop(centre_square(height, width, longer), "the whole picture")
+    return Crop(centre_square(height, width), "centre") if text == "centre" else None
 
 
-def settle(square: Square, height: int, width: int, reason: str, faces: tuple[Box, ...] = ()) -> Crop:
+def settle(square: Square, height: int, width: int, reason: str, faces: tuple[Box, ...]) -> Crop:
     """The crop of a square, or all of a picture that is a crop already: nearly square, and little larger than it."""
     shorter, longer = sorted((height, width))
-    if longer <= NEARLY_SQUARE * shorter and TIGHT * shorter <= square[2] <= shorter:
-        return Crop(centre_square(height, width), ", ".join(["a crop already", reason]), faces)
+    if longer <= 1.02 * shorter and 0.75 * shorter <= square[2] <= shorter:
+        return Crop(centre_square(height, width), f"a crop already, {reason}", faces)
     return Crop(square, reason, faces)
 
 
@@ -90,17 +85,15 @@ def crop_face(picture: np.ndarray, number: int | None, side: int, name: str) -> 
     """
     height, width = picture.shape[:2]
     faces = find_boxes(picture)
-    if not faces and number is None and (height, width) == (side, side):
+    if not faces and not number and (height, width) == (side, side):
         return Crop((0, 0, side), "a crop already, without a face")
     if not faces:
         raise MissingError(f"No face was found in {name}.", "Give --source-crop centre, or --source-crop X,Y,SIZE.")
-    if number is not None and number > len(faces):
+    if number and number > len(faces):
         listed = ", ".join(f"{i} at {box.x},{box.y}" for i, box in enumerate(faces, 1))
         raise InputError(f"{name} has no face {number}.", f"The faces found: {listed}.")
-    square = enclose([faces[(number or 1) - 1]], height, width)
-    if number is None:
-        return settle(square, height, width, f"face 1 of {len(faces)}", faces)
-    return Crop(square, f"face {number} of {len(faces)}", faces)
+    square, reason = enclose([faces[(number or 1) - 1]], height, width), f"face {number or 1} of {len(faces)}"
+    return Crop(square, reason, faces) if number else settle(square, height, width, reason, faces)
 
 
 def crop_head(found: Sequence[Sequence[Box]], number: int, height: int, width: int) -> Crop | None:
@@ -108,10 +101,9 @@ def crop_head(found: Sequence[Sequence[Box]], number: int, height: int, width: i
 
     number: 1 for the head with the largest sum of sizes over the frames; the last one where there are fewer.
     """
-    tracks = follow(found)
+    tracks, with_face = follow(found), [boxes for boxes in found if boxes]
     if not tracks:
         return None
-    with_face = [boxes for boxes in found if boxes]
     reason = f"a face in {len(with_face)} of {len(found)} sampled frames"
     square = enclose(tracks[min(number, len(tracks)) - 1], height, width)
     return settle(square, height, width, reason, tuple(with_face[0]))
@@ -124,11 +116,11 @@ def follow(found: Sequence[Sequence[Box]]) -> list[list[Box]]:
         free = list(tracks)
         for box in boxes:
             near = min(free, key=lambda track: distance(box, track), default=None)
-            if near is None or distance(box, near) > SAME_FACE:
+            if near and distance(box, near) <= SAME_FACE:
+                near.append(box)
+                free = [track for track in free if track is not near]
+            else:
                 tracks.append([box])
-                continue
-            near.append(box)
-            free = [track for track in free if track is not near]
     return sorted(tracks, key=lambda track: -sum(box.size for box in track))
 
 
@@ -166,8 +158,8 @@ def paste(frames: Iterable[np.ndarray], picture: np.ndarray, square: Square) -> 
     An odd last row or column is repeated, since most videos have even sizes. Along the picture's own border nothing
     fades; what the square has beyond the picture is left out.
     """
-    (height, width), (x, y, size) = picture.shape[:2], square
-    picture = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    x, y, size = square
+    picture = np.pad(picture, [(0, length % 2) for length in picture.shape[:2]] + [(0, 0)], mode="edge")
     height, width = picture.shape[:2]
     place = slice(max(0, y), y + size), slice(max(0, x), x + size)
     inside = slice(max(0, -y), height - y), slice(max(0, -x), width - x)
@@ -193,9 +185,8 @@ def picture_part(square: Square, height: int, width: int, side: int) -> tuple[sl
     """Rows and columns, even in number, of a result (side², of `square`) that show the height × width picture."""
     parts = []
     for at, length in ((square[1], height), (square[0], width)):
-        first = round(max(0, -at) * side / square[2])
+        first = min(round(max(0, -at) * side / square[2]), side - 2)
         stop = round(min(square[2], length - at) * side / square[2])
-        first = min(first, side - 2)
         parts.append(slice(first, first + max(2, (stop - first) // 2 * 2)))
     return parts[0], parts[1]
 

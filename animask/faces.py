@@ -5,7 +5,6 @@ and the face mesh. The iris network and the selfie segmentation are run for `cla
 """
 
 import threading
-from collections.abc import Sequence
 from math import atan2, ceil, cos, sin
 from typing import NamedTuple
 
@@ -17,23 +16,18 @@ from animask.files import bundled
 # Pixels that each network sees, and its outputs.
 DETECTOR, MESH, IRIS, PERSON = "face_detection_short_range", "face_landmark", "iris_landmark", "selfie_segmentation"
 SIDES = {DETECTOR: 128, MESH: 192, IRIS: 64, PERSON: 256}
-OUTPUTS = {
-    DETECTOR: ("classificators", "regressors"),
-    MESH: ("conv2d_31", "conv2d_21"),
-    IRIS: ("output_eyes_contours_and_brows", "output_iris"),
-    PERSON: ("activation_10",),
-}
+OUTPUTS: dict[str, tuple[str, ...]] = {DETECTOR: ("classificators", "regressors"), MESH: ("conv2d_31", "conv2d_21")}
+OUTPUTS |= {IRIS: ("output_eyes_contours_and_brows", "output_iris"), PERSON: ("activation_10",)}
+# Centres of the detector's 896 anchors in [0, 1], x before y: two at each of 16×16 places, six at each of 8×8.
+ANCHORS = np.concatenate(
+    [np.repeat(np.indices((n, n))[::-1].reshape(2, -1).T + 0.5, each, 0) / n for n, each in ((16, 2), (8, 6))]
+)
 POINTS = 468  # of the mesh
 SCORE = 0.4  # of the detector, below which nothing is looked at
 PRESENCE = 0.95  # of the mesh, below which there is no face
 SAME = 0.4  # two boxes that share so much of the smaller one are one face
-SMALLEST_TILE = 160  # pixels; the detector wants faces of a fifth of what it sees
-PARTS = (1, 2, 4, 8)  # of the longer side that tiles take
 CLOSER = 2.5  # sides of the square in which a candidate is looked at again, in sides of the candidate
-DARK, LIGHT = 96.0, 200.0  # brightest twentieth of a picture that is brightened, and what it becomes
 MARGIN = 1.5  # sides of the square that the mesh sees, in sides of the face
-ROUNDS = 2  # of the mesh, each in the square of the one before
-CORNERS_OF_EYES = [33, 263]  # of the mesh
 
 local = threading.local()  # networks keep state: every thread has its own
 
@@ -65,9 +59,12 @@ def find_faces(picture: np.ndarray) -> list[Face]:
     They are looked for in the whole picture and in tiles of half its longer side; where there is none, in smaller
     ones, too. Heads may be tilted by 75 degrees.
     """
-    picture = brighten(picture)
     longer = max(picture.shape[:2])
-    sides = [longer // n for n in PARTS if n == 1 or longer // n >= SMALLEST_TILE]
+    every = max(1, longer // 256)
+    bright = float(np.percentile(picture[::every, ::every], 95))
+    if bright < 96:  # a dark picture becomes as bright as others are
+        picture = cv2.convertScaleAbs(picture, alpha=200 / max(bright, 16.0))
+    sides = [longer // n for n in (1, 2, 4, 8) if n == 1 or longer // n >= 160]  # faces shall be a fifth of a tile
     found = fit_faces(picture, np.concatenate([find_candidates(picture, side) for side in sides[:2]]))
     for side in sides[2:]:
         found = found or fit_faces(picture, find_candidates(picture, side))
@@ -77,13 +74,6 @@ def find_faces(picture: np.ndarray) -> list[Face]:
 def find_boxes(picture: np.ndarray) -> tuple[Box, ...]:
     """Where the faces of a picture are, as `find_faces` finds them."""
     return tuple(face.box for face in find_faces(picture))
-
-
-def brighten(picture: np.ndarray) -> np.ndarray:
-    """A dark picture as bright as others are; a bright one as it is."""
-    every = max(1, max(picture.shape[:2]) // 256)
-    bright = float(np.percentile(picture[::every, ::every], 95))
-    return picture if bright >= DARK else cv2.convertScaleAbs(picture, alpha=LIGHT / max(bright, 16.0))
 
 
 def find_candidates(picture: np.ndarray, side: int) -> np.ndarray:
@@ -110,23 +100,18 @@ def cut(picture: np.ndarray, square: tuple[int, int, int]) -> np.ndarray:
 
 
 def cut_turned(
-    picture: np.ndarray, centre: Sequence[float] | np.ndarray, side: float, angle: float, pixels: int
+    picture: np.ndarray, centre: np.ndarray, side: float, angle: float, pixels: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """The square around a centre, turned by an angle, in `pixels`², edges continued; and the (2, 3) way back."""
-    finer = max(1, round(side / pixels))  # sampled so, then averaged
     scale = side / pixels
+    finer = max(1, round(scale))  # sampled so, then averaged
     turn = scale * np.array([[cos(angle), -sin(angle)], [sin(angle), cos(angle)]])
 
     def way_back(turn: np.ndarray, count: int) -> np.ndarray:
-        return np.column_stack([turn, np.array(centre) - turn.sum(1) * (count - 1) / 2])
+        return np.column_stack([turn, centre - turn.sum(1) * (count - 1) / 2])
 
-    seen = cv2.warpAffine(
-        picture,
-        way_back(turn / finer, pixels * finer),
-        (pixels * finer, pixels * finer),
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
+    fine, flags = pixels * finer, cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    seen = cv2.warpAffine(picture, way_back(turn / finer, fine), (fine, fine), None, flags, cv2.BORDER_REPLICATE)
     return cv2.resize(seen, (pixels, pixels), interpolation=cv2.INTER_AREA), way_back(turn, pixels)
 
 
@@ -138,18 +123,6 @@ def run_network(name: str, picture: np.ndarray, low: float = 0.0) -> list[np.nda
     seen = picture.astype(np.float32) * ((1 - low) / 255) + low
     networks[name].setInput(np.ascontiguousarray(seen.transpose(2, 0, 1))[None])
     return [np.array(output).ravel() for output in networks[name].forward(OUTPUTS[name])]
-
-
-def make_anchors() -> np.ndarray:
-    """Centres of the detector's 896 anchors in [0, 1]: two at each of 16×16 places, six at each of 8×8."""
-    grids = []
-    for cells, each in ((16, 2), (8, 6)):
-        y, x = np.mgrid[:cells, :cells]
-        grids.append(np.repeat(np.stack([x, y], -1).reshape(-1, 2), each, axis=0) / cells + 0.5 / cells)
-    return np.concatenate(grids)
-
-
-ANCHORS = make_anchors()
 
 
 def detect(picture: np.ndarray, square: tuple[int, int, int]) -> np.ndarray:
@@ -198,7 +171,7 @@ def distinct(boxes: np.ndarray) -> list[int]:
 def fit_face(picture: np.ndarray, row: np.ndarray) -> Face | None:
     """The face of a candidate with its mesh, or None where the mesh finds none."""
     centre, side, eyes = row[1:3], float(row[3]), row[4:8].reshape(2, 2)
-    for _ in range(ROUNDS):
+    for _ in range(2):  # the second time in the square of the mesh
         angle = atan2(*(eyes[1] - eyes[0])[::-1])
         seen, back = cut_turned(picture, centre, MARGIN * side, angle, SIDES[MESH])
         logit, points = run_network(MESH, seen)
@@ -209,6 +182,6 @@ def fit_face(picture: np.ndarray, row: np.ndarray) -> Face | None:
         mesh = np.column_stack([flat @ back[:, :2].T + back[:, 2], points[:, 2] * scale]).astype(np.float32)
         centre = back @ [*(flat.min(0) + flat.max(0)) / 2, 1]
         side = scale * float(np.ptp(flat, 0).max())
-        eyes = mesh[CORNERS_OF_EYES, :2]
+        eyes = mesh[[33, 263], :2]  # their outer corners
     box = Box(*cv2.boundingRect(np.ascontiguousarray(mesh[:, :2])))
     return Face(box, mesh)

@@ -11,9 +11,6 @@ from pathlib import Path
 
 from animask.errors import AnimaskError, InputError, MissingError
 
-MAX_TEXT_BYTES = 64 << 20
-MAX_FPS = 1000
-STEM_BYTES = 100  # file systems allow 255 bytes a name: leave room for what is added
 REPLACE = "Choose another name, or replace it with --overwrite."
 
 
@@ -47,7 +44,7 @@ def read_bytes(path: Path, limit: int) -> bytes:
         raise InputError(f"{path} cannot be read: {error.strerror}.") from error
 
 
-def read_text(path: Path, limit: int = MAX_TEXT_BYTES) -> str:
+def read_text(path: Path, limit: int = 64 << 20) -> str:
     """The text of a UTF-8 file of 1 to `limit` bytes, without its byte order mark; InputError for anything else."""
     try:
         return read_bytes(path, limit).decode("utf-8-sig")
@@ -56,10 +53,10 @@ def read_text(path: Path, limit: int = MAX_TEXT_BYTES) -> str:
 
 
 def read_fps(text: str) -> Fraction:
-    """Frames a second, such as 25, 12.5 or 30000/1001, to MAX_FPS; InputError for anything else."""
+    """Frames a second, such as 25, 12.5 or 30000/1001, to 1000; InputError for anything else."""
     with suppress(ValueError, ZeroDivisionError):
         fps = Fraction(text if len(text) < 30 and "e" not in text.lower() else "")  # 1e999999999 would be as long
-        if 0 < fps <= MAX_FPS:
+        if 0 < fps <= 1000:
             return fps
     raise InputError(f"The frame rate (fps) {text[:40]!r} is no number above 0.", "Give 25 or 30000/1001.")
 
@@ -72,7 +69,7 @@ def replacing(path: Path, overwrite: bool = True) -> Iterator[Path]:
     becomes an AnimaskError that names `path`.
     """
     path = Path(path)
-    stem = path.stem.encode(errors="surrogateescape")[:STEM_BYTES].decode(errors="ignore")
+    stem = path.stem.encode(errors="surrogateescape")[:100].decode(errors="ignore")  # of at most 255
     temporary = path.with_name(f".{stem}-{secrets.token_hex(6)}{path.suffix}")
     try:
         check_output(path, overwrite)

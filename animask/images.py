@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -21,10 +20,9 @@ from animask.files import check_file, read_bytes, replacing
 MAX_PIXELS = 100_000_000
 MAX_BYTES = 1 << 29
 Colour = tuple[int, int, int]
+Turn = tuple[bool, bool, bool]  # to be upright: rows and columns are swapped, then rows reversed, then columns
 WHITE = (255, 255, 255)
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "HEIF", "GIF", "TIFF", "BMP", "PPM", "JPEG2000")  # EPS would run a program
-ENTROPY_CODED = ("JPEG", "MPO", "WEBP", "AVIF", "HEIF")
-ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")
 WRITABLE = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 PICTURE_SUFFIXES = {*WRITABLE, ".avif", ".heic", ".heif", ".ppm", ".jp2"}  # of pictures in a folder
 NO_PICTURE = "Save it again as PNG or JPEG. If it is a video: the picture comes first, then the video."
@@ -32,14 +30,6 @@ SRGB = ImageCms.createProfile("sRGB")
 PILLOW = threading.Lock()
 
 register_heif_opener()
-
-
-class Turn(NamedTuple):
-    """How a picture gets upright: rows and columns are swapped, then rows reversed, then columns."""
-
-    swapped: bool = False
-    rows: bool = False
-    columns: bool = False
 
 
 def read_image(path: Path, background: Colour = WHITE) -> np.ndarray:
@@ -58,7 +48,7 @@ def is_animated(path: Path) -> bool | None:
     try:
         check_file(Path(path))
         with pillow(path), Image.open(path, formats=FORMATS) as picture:
-            return picture.format in ANIMATED and getattr(picture, "n_frames", 1) > 1
+            return picture.format in ("GIF", "WEBP", "PNG", "AVIF") and getattr(picture, "n_frames", 1) > 1
     except InputError:
         return None
 
@@ -102,8 +92,6 @@ def centre_square(height: int, width: int, size: int | None = None) -> tuple[int
 def crop_resize(image: np.ndarray, box: tuple[int, int, int], size: int) -> np.ndarray:
     """The square `box` (x, y, size) of (H, W, C) as (size, size, C); beyond the picture its edge pixels continue."""
     x, y, side = box
-    if side < 1 or size < 1:
-        raise ValueError(f"a crop needs a size of at least 1, got box {box} and size {size}")
     height, width = image.shape[:2]
     if x >= 0 and y >= 0 and x + side <= width and y + side <= height:
         square = image[y : y + side, x : x + side]
@@ -124,10 +112,8 @@ def fit(image: np.ndarray, size: int) -> np.ndarray:
 
 def to_tensor(images: np.ndarray | Sequence[np.ndarray], device: torch.device | str) -> torch.Tensor:
     """uint8 images (B, H, W, 3), a list of (H, W, 3), or one (H, W, 3), as float32 (B, 3, H, W) in [0, 1]."""
-    batch = np.stack(images) if not isinstance(images, np.ndarray) else images
-    if batch.ndim == 3:
-        batch = batch[None]
-    tensor = torch.from_numpy(np.ascontiguousarray(batch)).to(device)
+    batch = np.ascontiguousarray(images)
+    tensor = torch.from_numpy(batch.reshape(-1, *batch.shape[-3:])).to(device)
     return tensor.permute(0, 3, 1, 2).contiguous().to(torch.float32).div_(255)
 
 
@@ -169,7 +155,8 @@ def open_picture(path: Path, data: bytes) -> Image.Image:
             raise
         return open_float_tiff(path, data)
     check_size(path, picture.width, picture.height)
-    if picture.format in ENTROPY_CODED and data.endswith(bytes(64)) and not data.rstrip(b"\0").endswith(b"\xff\xd9"):
+    is_entropy_coded = picture.format in ("JPEG", "MPO", "WEBP", "AVIF", "HEIF")
+    if is_entropy_coded and data.endswith(bytes(64)) and not data.rstrip(b"\0").endswith(b"\xff\xd9"):
         raise InputError(f"{path} is damaged: its end is missing, filled up with zeros.", "Copy it again.")
     return picture
 
@@ -205,7 +192,7 @@ def to_rgb(picture: Image.Image, background: Colour) -> np.ndarray:
     orientation = 1
     with suppress(Exception):  # nonsense in EXIF spoils no picture
         orientation = picture.getexif().get(274, 1)  # of AVIF it is the header's; TIFF and HEIC are upright by now
-    turn = Turn(orientation in (5, 6, 7, 8), orientation in (3, 4, 7, 8), orientation in (2, 3, 6, 7))
+    turn = orientation in (5, 6, 7, 8), orientation in (3, 4, 7, 8), orientation in (2, 3, 6, 7)
     return np.array(orient(image, turn), order="C")  # Pillow's own memory is not writable
 
 
@@ -229,6 +216,7 @@ def to_srgb(picture: Image.Image, mode: str) -> Image.Image:
 
 
 def orient(image: np.ndarray, turn: Turn) -> np.ndarray:
-    """An (H, W, 3) picture upright."""
-    upright = image.transpose(1, 0, 2) if turn.swapped else image
-    return upright[:: -1 if turn.rows else 1, :: -1 if turn.columns else 1]
+    """An (H, W, C) picture upright."""
+    swapped, rows, columns = turn
+    upright = image.transpose(1, 0, 2) if swapped else image
+    return upright[:: -1 if rows else 1, :: -1 if columns else 1]

@@ -4,21 +4,17 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
+from math import floor
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple
 
 import av
 import numpy as np
-from av.audio.frame import AudioFrame
-from av.codec import CodecContext
 from av.container import InputContainer
 from av.filter import Graph
-from av.packet import Packet
 from av.stream import Disposition, Stream
-from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
 
 from animask.errors import InputError
 from animask.files import check_file
@@ -33,16 +29,13 @@ LIMITS = {"max_pixels": str(MAX_PIXELS)}
 KINDS = "Give an MP4, WebM, MOV or GIF, or a folder of pictures."
 AGAIN = "Copy or download it again."
 FOLDER_FPS = Fraction(25)
-MAX_VARIABLE_FPS = Fraction(60)
-MIN_FPS = Fraction(1, 60)
 COVERS = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 ASIDES = Disposition.comment | Disposition.visual_impaired | Disposition.descriptions
+MARKING = ("h264", "hevc", "mpeg2video", "mpeg4", "vc1")  # codecs that say of each frame whether it is interlaced
+PARITIES = {2: "tff", 3: "bff", 4: "bff", 5: "tff"}  # what containers say of all frames
 UNSAID, BT709, BT601, BT2020 = (0, 2), 1, 5, 9  # numbers of ITU-T H.273
 WIDE_CURVES, WIDE_MATRICES = (14, 15, 16, 18), (9, 10)  # such as come with BT.2020
 MATRICES = {1: BT709, 5: BT601, 6: BT601, 7: BT601, 9: BT2020, 11: BT709, 12: BT709}  # that belong to primaries
-
-AnyStream = TypeVar("AnyStream", bound=Stream)
-Filter = tuple[str, dict[str, str]]
 
 
 class Colours(NamedTuple):
@@ -51,9 +44,6 @@ class Colours(NamedTuple):
     primaries: int = BT709
     curve: int = BT709
     matrix: int = -1
-
-
-PLAIN = Colours()
 
 
 @dataclass(frozen=True)
@@ -74,15 +64,7 @@ class VideoInfo:
     kind: Literal["video", "animation", "folder"] = "video"
     has_audio: bool = False
     last: Fraction = Fraction(0)
-    colours: Colours = PLAIN
-
-
-class Stamps(NamedTuple):
-    """Time stamps of all frames in units of `tick` seconds, sorted and different; when the last one ends."""
-
-    times: np.ndarray
-    end: int
-    tick: Fraction
+    colours: Colours = field(default_factory=Colours)
 
 
 def probe(path: Path) -> VideoInfo:
@@ -92,7 +74,11 @@ def probe(path: Path) -> VideoInfo:
     """
     path = Path(path)
     if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir fails for names that are too long
-        return probe_folder(path)
+        pictures = list_pictures(path)
+        if not pictures:
+            raise InputError(f"The folder {path} holds no pictures.", KINDS)
+        (height, width), count = read_image(pictures[0]).shape[:2], len(pictures)
+        return VideoInfo(path, width, height, FOLDER_FPS, float(count / FOLDER_FPS), count, "folder")
     check_file(path)
     moves = is_animated(path)
     if moves or (moves is False and path.suffix.lower() == ".gif"):  # which may have one frame only
@@ -105,43 +91,29 @@ def probe(path: Path) -> VideoInfo:
 
 def list_pictures(folder: Path) -> list[Path]:
     """The pictures in a folder in natural order (2 before 10); hidden files are not pictures."""
-
-    def natural(path: Path) -> list[str | int]:
-        parts = re.split("([0-9]+)", path.name.lower())
-        return [int(part) if number % 2 else part for number, part in enumerate(parts)]
-
     try:
         found = [p for p in folder.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES and p.name[0] != "."]
     except OSError as error:
         raise InputError(f"The folder {folder} cannot be read: {error.strerror}.") from error
-    return sorted(found, key=natural)
-
-
-def probe_folder(folder: Path) -> VideoInfo:
-    """A folder of pictures, from the first one."""
-    pictures = list_pictures(folder)
-    if not pictures:
-        raise InputError(f"The folder {folder} holds no pictures.", KINDS)
-    height, width = read_image(pictures[0]).shape[:2]
-    count = len(pictures)
-    return VideoInfo(folder, width, height, FOLDER_FPS, float(count / FOLDER_FPS), count, "folder")
+    parts = {path: re.split("([0-9]+)", path.name.lower()) for path in found}  # every other one is a number
+    return sorted(found, key=lambda path: [int(part) if n % 2 else part for n, part in enumerate(parts[path])])
 
 
 def probe_animation(path: Path) -> VideoInfo:
     """An animated picture, by reading all of it: delays come with the frames."""
-    ends, shape = [Fraction(0)], (0, 0)
+    ends = [Fraction(0)]
     for frame, _, end in read_animation(path):
-        shape = frame.shape[:2]
+        height, width = frame.shape[:2]
         ends.append(end)
     data = path.read_bytes()
     is_cut = data.startswith(b"GIF8") and not data.rstrip(b"\0\r\n").endswith(b";")  # which Pillow plays
     if not ends[1:] or is_cut:
         raise InputError(f"{path} is cut off or damaged.", AGAIN)
     marks = np.array([round(1000 * end) for end in ends])
-    unit = int(np.gcd.reduce(marks))  # a GIF counts hundredths of a second
-    fps = measure_fps(Stamps(marks[:-1] // unit, int(marks[-1] // unit), Fraction(unit, 1000)), None)
-    count = check_rate(path, fps, ends[-1], len(ends) - 1)
-    return VideoInfo(path, *shape[::-1], fps, float(ends[-1]), count, "animation")
+    unit = np.gcd.reduce(marks).item()  # a GIF counts hundredths of a second
+    fps = measure_fps(marks // unit, Fraction(unit, 1000))
+    count = check_rate(path, fps, end, len(marks) - 1)
+    return VideoInfo(path, width, height, fps, float(end), count, "animation")
 
 
 # what is in a video
@@ -156,8 +128,11 @@ def open_video(path: Path) -> InputContainer:
         raise InputError(f"{path} is not a video that can be read, or not whole.", KINDS) from error
 
 
-def choose_stream(streams: Iterable[AnyStream]) -> AnyStream | None:
-    """The one marked as default, no comment on another, or the first; unlike PyAV's `best` no cover, and decodable."""
+def choose_stream(streams: Iterable[Stream]) -> Any:
+    """The one marked as default, no comment on another, or the first; unlike PyAV's `best` no cover, and decodable.
+
+    None where there is none.
+    """
     usable = [stream for stream in streams if stream.codec_context and not stream.disposition & COVERS]
     return max(usable, key=lambda s: (s.disposition & Disposition.default, not s.disposition & ASIDES), default=None)
 
@@ -175,34 +150,33 @@ def probe_video(path: Path, container: InputContainer) -> VideoInfo:
     context = stream.codec_context
     check_size(path, context.width, context.height)
     tags = context.color_primaries, context.color_trc, context.colorspace  # before decoding changes them
-    stamps, frame = read_stamps(path, container, stream)
-    fps, duration = measure_fps(stamps, stream.guessed_rate), stamps.end * stamps.tick
+    marks, frame = read_marks(path, container, stream)
+    fps = measure_fps(marks, stream.time_base, stream.guessed_rate)
+    last, end = (mark * stream.time_base for mark in marks[-2:].tolist())
+    count = check_rate(path, fps, end, len(marks) - 1)
     width, height = max(1, round(frame.width * (stream.sample_aspect_ratio or 1))), frame.height
-    return VideoInfo(
-        path,
-        *((height, width) if read_turn(frame).swapped else (width, height)),
-        fps,
-        float(duration),
-        check_rate(path, fps, duration, len(stamps.times)),
-        has_audio=sound is not None,
-        last=int(stamps.times[-1]) * stamps.tick,
-        colours=read_colours(frame, tags),
-    )
+    if read_turn(frame)[0]:
+        width, height = height, width
+    colours = read_colours(frame, tags)
+    return VideoInfo(path, width, height, fps, float(end), count, "video", sound is not None, last, colours)
 
 
 def check_rate(path: Path, fps: Fraction, duration: Fraction, count: int) -> int:
     """How many frames the time grid has; InputError where nonsense in time stamps makes them absurdly many or few."""
     frames = max(1, round(duration * fps))
-    if fps < MIN_FPS or (frames > 10_000 and frames > 1000 * count):
+    if fps < Fraction(1, 60) or (frames > 10_000 and frames > 1000 * count):
         raise InputError(f"{path} has broken time stamps.", "Convert it once with another program.")
     return frames
 
 
-def read_stamps(path: Path, container: InputContainer, stream: VideoStream) -> tuple[Stamps, VideoFrame]:
-    """The time stamps of all frames, and the first frame; InputError where a file is cut off or damaged."""
-    tick, zero, decoder = stream.time_base or Fraction(1, 25), start_of(container), make_decoder(stream)
+def read_marks(path: Path, container: InputContainer, stream: Any) -> tuple[np.ndarray, av.VideoFrame]:
+    """When each frame begins and the last one ends, in units of the stream's time base; and the first frame.
+
+    Raises InputError where a file is cut off or damaged.
+    """
+    tick, zero, decoder = stream.time_base, start_of(container), make_decoder(stream)
     ends = {stream.index: Fraction(0)}  # seconds in which streams end
-    frames: list[VideoFrame] = []
+    frames: list[av.VideoFrame] = []
     times: list[int] = []
     try:
         for packet in container.demux():
@@ -225,30 +199,28 @@ def read_stamps(path: Path, container: InputContainer, stream: VideoStream) -> t
     span = int(stamps[-1] - stamps[0]) * tick
     if stream.codec_context.field_order > 1 and len(stamps) > 2 + 1.5 * span * (stream.average_rate or len(stamps)):
         stamps = stamps[::2]  # fields come in packets of their own
-    return Stamps(stamps, max(round(ends[stream.index] / tick), int(stamps[-1]) + 1), tick), frames[0]
+    return np.append(stamps, max(round(ends[stream.index] / tick), stamps[-1] + 1)), frames[0]
 
 
-def check_whole(path: Path, container: InputContainer, stream: VideoStream, ends: dict[int, Fraction]) -> None:
+def check_whole(path: Path, container: InputContainer, stream: Any, ends: dict[int, Fraction]) -> None:
     """Raise InputError where an MP4 or Matroska, which says how long it is, ends before that (seconds by stream)."""
     if not container.format.name.startswith(("mov", "matroska")):
         return
     stated, end = Fraction(container.duration or 0, av.time_base), max(ends.values())
-    if stream.duration and stream.time_base:
+    if stream.duration:
         stated, end = stream.duration * stream.time_base, ends[stream.index]
     if end < Fraction(98, 100) * stated - 2 / (stream.average_rate or FOLDER_FPS):
         raise InputError(f"{path} is cut off: it ends at {float(end):.1f} of {float(stated):.1f} seconds.", AGAIN)
 
 
-def read_turn(frame: VideoFrame) -> Turn:
+def read_turn(frame: av.VideoFrame) -> Turn:
     """What the display matrix of a frame asks for; angles that are no quarter are taken for the nearest one."""
     data: Any = frame.side_data.get("DISPLAYMATRIX")
-    if data is None:
-        return Turn()
-    a, b, _, c, d = np.frombuffer(data, np.int32)[:5].tolist()
-    return Turn(True, b < 0, c < 0) if abs(b) > abs(a) else Turn(False, d < 0, a < 0)
+    a, b, _, c, d = (1, 0, 0, 0, 1) if data is None else np.frombuffer(data, np.int32)[:5].tolist()
+    return (True, b < 0, c < 0) if abs(b) > abs(a) else (False, d < 0, a < 0)
 
 
-def read_colours(frame: VideoFrame, tags: tuple[int, int, int]) -> Colours:
+def read_colours(frame: av.VideoFrame, tags: tuple[int, int, int]) -> Colours:
     """What frames such as this one say, else the container's tags, else what belongs to these."""
     said = frame.color_primaries, frame.color_trc, frame.colorspace
     primaries, curve, matrix = (b if a in UNSAID else a for a, b in zip(said, tags, strict=True))
@@ -262,11 +234,14 @@ def read_colours(frame: VideoFrame, tags: tuple[int, int, int]) -> Colours:
     return Colours(primaries, curve, matrix)
 
 
-def measure_fps(stamps: Stamps, stated: Fraction | None) -> Fraction:
-    """The rate whose grid every stamp meets within about a tick; of a variable rate, the one that they come near."""
-    times, tick = stamps.times, stamps.tick
+def measure_fps(marks: np.ndarray, tick: Fraction, stated: Fraction | None = None) -> Fraction:
+    """The rate whose grid every frame meets within about a tick; of a variable rate, the one that they come near.
+
+    marks: when each frame begins and the last one ends, in units of `tick` seconds, sorted and different.
+    """
+    times = marks[:-1]
     if len(times) == 1:
-        rate = snap(1 / ((stamps.end - int(times[0])) * tick), 0.0005)
+        rate = snap(1 / (int(marks[1] - marks[0]) * tick), 0.0005)
         return rate if Fraction(1, 10) <= rate <= 240 else FOLDER_FPS
     steps, span = np.diff(times), int(times[-1] - times[0])
     mean, typical = len(steps) / (span * tick), 1 / (Fraction(float(np.median(steps))) * tick)
@@ -284,7 +259,7 @@ def measure_fps(stamps: Stamps, stated: Fraction | None) -> Fraction:
     if np.abs(strays).max() > max(1.0, 0.02 * period):  # not one rate with frames left out
         trembling = abs(typical - mean) < 0.1 * mean  # about one rate, as phones write them
         rate = snap(mean if trembling else typical, 0.02)
-    return min(rate, MAX_VARIABLE_FPS)
+    return min(rate, Fraction(60))
 
 
 def snap(rate: Fraction, tolerance: float) -> Fraction:
@@ -303,15 +278,30 @@ def make_decoder(stream: Stream) -> Any:
     decoder: Any = stream.codec_context
     library = {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(decoder.name)
     if library and stream.metadata.get("alpha_mode") == "1":
-        decoder = CodecContext.create(library, "r")
-    else:
-        decoder.thread_type = "AUTO"
-    decoder.options = LIMITS
+        decoder = av.CodecContext.create(library, "r")
+    decoder.thread_type, decoder.options = "AUTO", LIMITS
     return decoder
 
 
+def decode_file(path: Path, kind: Literal["video", "audio"], jump: Fraction) -> Iterator[tuple[Fraction, Any]]:
+    """The frames of a file from where a jump to a second lands, each with the second in which it appears.
+
+    Pictures are deinterlaced, damaged parts left out; there are none where a file has no such stream.
+    """
+    with open_video(path) as container:
+        stream, zero = choose_stream(getattr(container.streams, kind)), start_of(container)
+        if not stream:
+            return
+        if jump > 0:
+            with suppress(av.FFmpegError):  # of a container without jumps all is decoded
+                container.seek(floor((zero + jump) * av.time_base))
+        frames = decode(container, stream)
+        for frame in deinterlace(frames, stream) if kind == "video" else frames:
+            yield frame.pts * frame.time_base - zero, frame
+
+
 def decode(container: InputContainer, stream: Stream) -> Iterator[Any]:
-    """The frames of a stream from where the container stands; damaged parts are left out."""
+    """The frames of a stream from where the container stands."""
     decoder, following = make_decoder(stream), 0
     with suppress(av.FFmpegError):
         for packet in container.demux(stream):
@@ -322,31 +312,50 @@ def decode(container: InputContainer, stream: Stream) -> Iterator[Any]:
                 yield frame
 
 
-def decode_packet(decoder: Any, packet: Packet) -> list[Any]:
+def decode_packet(decoder: Any, packet: av.Packet) -> list[Any]:
     """The frames that a packet completes: none where it is damaged, or empty, which would end the decoding."""
-    if packet.size == 0 and packet.dts is not None:
-        return []
-    try:
-        return decoder.decode(packet)
-    except av.FFmpegError:
-        return []
+    with suppress(av.FFmpegError):
+        if packet.size or packet.dts is None:
+            return decoder.decode(packet)
+    return []
 
 
-def make_graph(frame: VideoFrame | AudioFrame, filters: list[Filter]) -> Graph:
+def deinterlace(frames: Iterator[Any], stream: Any) -> Iterator[Any]:
+    """Frames that say of themselves that they are interlaced, or all where only the container says it, made whole."""
+    context, graph, shape = stream.codec_context, None, None
+    parity = None if context.name in MARKING else PARITIES.get(context.field_order)
+    options = {"mode": "send_frame", "parity": parity or "auto", "deint": "all" if parity else "interlaced"}
+    for frame in frames:
+        if graph is None and not (frame.interlaced_frame or parity):
+            yield frame
+            continue
+        if shape != shape_of(frame):
+            yield from push(graph, None)
+            graph, shape = make_graph(frame, [("bwdif", options)]), shape_of(frame)
+        yield from push(graph, frame)
+    yield from push(graph, None)
+
+
+def shape_of(frame: av.VideoFrame) -> tuple[int, int, str]:
+    """What a filter graph is made for."""
+    return frame.width, frame.height, frame.format.name
+
+
+def make_graph(frame: av.VideoFrame | av.AudioFrame, filters: list[tuple[str, dict[str, str]]]) -> Graph:
     """A chain of filters (name, options) for frames such as this one, run by the thread that pulls."""
     graph, tick = Graph(), frame.time_base
     graph.threads = 1
-    if isinstance(frame, VideoFrame):
+    if isinstance(frame, av.VideoFrame):
         source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=tick)
     else:
         source = graph.add_abuffer(None, frame.sample_rate, frame.format, frame.layout.name, time_base=tick)
-    sink = graph.add("buffersink" if isinstance(frame, VideoFrame) else "abuffersink")
+    sink = graph.add("buffersink" if isinstance(frame, av.VideoFrame) else "abuffersink")
     graph.link_nodes(source, *(graph.add(name, **options) for name, options in filters), sink)
     graph.configure()
     return graph
 
 
-def push(graph: Graph | None, frame: VideoFrame | AudioFrame | None) -> Iterator[Any]:
+def push(graph: Graph | None, frame: av.VideoFrame | av.AudioFrame | None) -> Iterator[Any]:
     """Give a graph a frame (None: the end of them), and take those that are ready."""
     if graph:
         graph.push(frame)

@@ -1,10 +1,9 @@
 """Shots: where one ends and the next begins, the fixed square of each in a driver, and what should be said of them."""
 
-from collections import deque
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import chain, pairwise
+from itertools import chain, islice, pairwise
 from typing import NamedTuple
 
 import cv2
@@ -19,7 +18,6 @@ from animask.video import VideoInfo, read_frames
 # Mean plus histogram difference of small frames. Measured: inside 66 talking-head shots (16,687 frames) all but
 # 5 frames stay below 0.14; between news readers of the same studios (7,658 pairs) 99 % lie above 0.24.
 CUT = 0.2
-SHORTEST = 3  # frames between two cuts: a fade that begins at once is one cut, not several
 SIDE = 32  # pixels of the frames that are compared
 LEVELS = 4  # of each colour in the histogram
 # What is left of the frames in the middle of a span when the best mixture of its ends is taken away, as a share of the
@@ -29,10 +27,9 @@ MIXTURE = 0.3
 SPANS = (8, 24)  # frames
 EDGE = 0.1  # of the way from one end to the other: there the middle begins
 # Seconds between two looks: this share of the part, within bounds. A look takes as long as two frames' networks.
-LOOK_SHARE, LOOK_LEAST, LOOK_MOST = 1 / 16, 0.25, 2.0
+LOOK_SHARE, LOOK_LEAST, LOOK_MOST = Fraction(1, 16), Fraction(1, 4), Fraction(2)
 SEEN = 1280  # pixels of the longer side of frames that are only looked at
 ALIKE = 0.06  # of a square's side: the squares of two shots that differ by less become one
-MOST_TIMES = 5  # that a sentence lists
 
 Look = tuple[np.ndarray, np.ndarray]
 
@@ -49,17 +46,16 @@ class CutFinder:
         self.cuts: list[int] = []
         self.mixed: set[int] = set()
         self.count = 0
-        self.recent: deque[Look] = deque(maxlen=max(SPANS) + 1)
+        self.recent: list[Look] = []
 
     def add(self, frame: np.ndarray) -> None:
         """The next frame, RGB uint8 (H, W, 3)."""
         self.count += 1
-        self.recent.append(look_at(frame))
-        recent = list(self.recent)
+        self.recent = recent = [*self.recent[-max(SPANS) :], look_at(frame)]
         if len(recent) < 4:
             return
         place = self.count - 2
-        is_new = not self.cuts or place - self.cuts[-1] >= SHORTEST
+        is_new = not self.cuts or place - self.cuts[-1] > 2  # a fade that begins at once is one cut
         if is_new and min(difference(a, b) for a in recent[-4:-2] for b in recent[-2:]) > CUT:
             self.cuts.append(place)
         for span in SPANS:
@@ -126,20 +122,13 @@ class Part(NamedTuple):
     stop: int
     background: Colour
 
-    @property
-    def look_frames(self) -> int:
-        """Frames between two looks."""
-        seconds = (self.stop - self.first) / self.rate * Fraction(LOOK_SHARE)
-        return max(1, round(min(max(seconds, Fraction(LOOK_LEAST)), Fraction(LOOK_MOST)) * self.rate))
-
     def seconds(self, number: int) -> float:
         """When a frame is shown, by its number from the part's beginning on."""
         return float((self.first + number) / self.rate)
 
     def read(self) -> Generator[np.ndarray, None, None]:
         """Its frames, RGB uint8 (H, W, 3)."""
-        info, rate, first, stop, background = self
-        return read_frames(info, fps=rate, first=first, stop=stop, background=background)
+        return read_frames(self.info, fps=self.rate, first=self.first, stop=self.stop, background=self.background)
 
 
 @dataclass(frozen=True)
@@ -151,21 +140,15 @@ class Shot:
     crop: Crop
 
 
-class Seen(NamedTuple):
-    """What was seen in a part: how many frames, which of them begin a new shot, and the faces of some, by number."""
+def watch(part: Part) -> tuple[int, list[int], dict[int, tuple[Box, ...]]]:
+    """How many frames a part has, which of them begin a new shot, and the faces in some, by number and in its pixels.
 
-    frames: int
-    cuts: list[int]
-    looks: dict[int, tuple[Box, ...]]
-
-
-def watch(part: Part) -> Seen:
-    """Look at all of a part: for cuts and, every now and then and in each shot, for faces, in its pixels.
-
-    A video is read at SEEN pixels at most, in half the time. Of a dissolve or a fade the middle frame is the cut.
+    Faces are looked for every now and then, and in each shot. A video is read at SEEN pixels at most, in half the time.
+    Of a dissolve or a fade the middle frame is the cut.
     """
     info, finder, looks, due = part.info, CutFinder(), dict[int, tuple[Box, ...]](), 0
     scale = 1.0 if info.kind == "folder" else min(1.0, SEEN / max(info.width, info.height))
+    between = min(max((part.stop - part.first) / part.rate * LOOK_SHARE, LOOK_LEAST), LOOK_MOST)
     small = replace(info, width=max(1, round(info.width * scale)), height=max(1, round(info.height * scale)))
     for number, frame in enumerate(part._replace(info=small).read()):
         known = len(finder.cuts)
@@ -173,10 +156,10 @@ def watch(part: Part) -> Seen:
         if number >= due or len(finder.cuts) > known:
             larger = info.width / frame.shape[1]
             looks[number] = tuple(Box(*(round(x * larger) for x in box)) for box in find_boxes(frame))
-            due = number + part.look_frames
+            due = number + max(1, round(between * part.rate))
     mixed = list_dissolves(finder.mixed)
     sharp = [cut for cut in finder.cuts if not any(first <= cut <= stop for first, stop in mixed)]
-    return Seen(finder.count, sorted(sharp + [(first + stop) // 2 for first, stop in mixed]), looks)
+    return finder.count, sorted(sharp + [(first + stop) // 2 for first, stop in mixed]), looks
 
 
 def follow_head(part: Part, number: int, side: int) -> tuple[list[Shot], list[str]]:
@@ -185,42 +168,39 @@ def follow_head(part: Part, number: int, side: int) -> tuple[list[Shot], list[st
     number: 1 for the largest head. A shot without a face gets the square of the one before it. A clip of side × side
     pixels without a face stays whole. Raises MissingError for others, InputError for fewer faces.
     """
-    size, seen = (part.info.height, part.info.width), watch(part)
-    most = max(len(boxes) for boxes in seen.looks.values())
+    size, (count, cuts, looks) = (part.info.height, part.info.width), watch(part)
+    most = max(len(boxes) for boxes in looks.values())
     if not most and size != (side, side):
         hint = "Give --driver-crop centre, or --driver-crop X,Y,SIZE."
-        raise MissingError(f"No face was found in {len(seen.looks)} sampled frames of {part.info.path}.", hint)
+        raise MissingError(f"No face was found in {len(looks)} sampled frames of {part.info.path}.", hint)
     if most and most < number:
         raise InputError(f"{part.info.path} has no face {number}.", f"At most {most} were found in a frame.")
-    spans = list(pairwise([0, *seen.cuts, seen.frames]))
-    looks = [{at: boxes for at, boxes in seen.looks.items() if first <= at < stop} for first, stop in spans]
-    crops = [crop_head(list(found.values()), number, *size) for found in looks]
+    spans = list(pairwise([0, *cuts, count]))
+    seen = [{at: boxes for at, boxes in looks.items() if first <= at < stop} for first, stop in spans]
+    crops = [crop_head(list(found.values()), number, *size) for found in seen]
     last = next((crop for crop in crops if crop), Crop((0, 0, side), "a crop already, without a face"))
     shots, outside = [], []
-    for (first, stop), found, crop in zip(spans, looks, crops, strict=True):
+    for (first, stop), found, crop in zip(spans, seen, crops, strict=True):
         crop = crop or Crop(last.square, "no face: the square of another shot")
         is_alike = np.abs(np.subtract(crop.square, last.square)).max() <= ALIKE * last.square[2]
         last = replace(crop, square=last.square) if is_alike else crop  # so that nothing jumps in a fade
         shots.append(Shot(first, stop, last))
         outside += [at for at, boxes in found.items() if boxes and not any(lies_in(box, last.square) for box in boxes)]
-    faceless = [at for at, boxes in seen.looks.items() if not boxes]
-    said = [*say_looks(part, seen, faceless, "no face"), *say_looks(part, seen, outside, "the head leaves the square")]
-    return shots, [*say_cuts(part, seen.cuts), *said]
+    return shots, describe(part, cuts, looks, outside)
 
 
-def say_cuts(part: Part, cuts: list[int]) -> list[str]:
-    """The sentence on cuts, if there are any."""
-    times = ", ".join(f"{part.seconds(cut):.2f}" for cut in cuts[:MOST_TIMES]) + ", ..." * (len(cuts) > MOST_TIMES)
-    return [f"{part.info.path} is cut at {times} s: each shot has its own square"] if cuts else []
-
-
-def say_looks(part: Part, seen: Seen, numbers: list[int], what: str) -> list[str]:
-    """The sentence on the looks of which something is to be said, if there are any."""
-    if not numbers:
-        return []
-    first, last = part.seconds(numbers[0]), part.seconds(numbers[-1])
-    of = f"{len(numbers)} of {len(seen.looks)} sampled frames of {part.info.path}"
-    return [f"{what} in {of}, between {first:.2f} and {last:.2f} s"]
+def describe(part: Part, cuts: list[int], looks: dict[int, tuple[Box, ...]], outside: list[int]) -> list[str]:
+    """What should be said of a part: its cuts, looks at no face, and those at which the head leaves the square."""
+    said, faceless = [], [at for at, boxes in looks.items() if not boxes]
+    if cuts:
+        times = ", ".join(f"{part.seconds(cut):.2f}" for cut in cuts[:5]) + ", ..." * (len(cuts) > 5)
+        said.append(f"{part.info.path} is cut at {times} s: each shot has its own square")
+    for what, numbers in (("no face", faceless), ("the head leaves the square", outside)):
+        if numbers:
+            of = f"{len(numbers)} of {len(looks)} sampled frames of {part.info.path}"
+            first, last = part.seconds(numbers[0]), part.seconds(numbers[-1])
+            said.append(f"{what} in {of}, between {first:.2f} and {last:.2f} s")
+    return said
 
 
 def lies_in(box: Box, square: Square) -> bool:
@@ -233,9 +213,7 @@ def lies_in(box: Box, square: Square) -> bool:
 
 def read_squares(part: Part, shots: list[Shot], side: int) -> Generator[np.ndarray, None, None]:
     """The squares of a part's frames, RGB uint8 (side, side, 3)."""
-    following = iter(shots)
-    shot = next(following)
-    for number, frame in enumerate(part.read()):
-        if number >= shot.stop:
-            shot = next(following, shot)
-        yield crop_resize(frame, shot.crop.square, side)
+    frames = part.read()
+    for shot in shots:
+        for frame in islice(frames, shot.stop - shot.first):
+            yield crop_resize(frame, shot.crop.square, side)

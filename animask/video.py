@@ -1,41 +1,22 @@
 """Frames of a video, an animated picture or a folder, as RGB on an exact grid of time."""
 
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import suppress
 from fractions import Fraction
 from itertools import chain
 from math import floor
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal, TypeVar
+from typing import Any
 
 import av
 import numpy as np
 from av.filter import Graph
-from av.video.frame import VideoFrame
 
 from animask.errors import InputError
 from animask.images import WHITE, Colour, centre_square, composite, crop_resize, orient, read_animation, read_image
-from animask.probing import (
-    Colours,
-    Filter,
-    VideoInfo,
-    choose_stream,
-    decode,
-    list_pictures,
-    make_graph,
-    open_video,
-    probe,
-    push,
-    read_turn,
-    start_of,
-)
-from animask.writer import write_video
+from animask.probing import Colours, VideoInfo, decode_file, list_pictures, make_graph, probe, push, read_turn, shape_of
+from animask.writer import write_video as write_video
 
-T = TypeVar("T")
-SEEK_MARGIN = 1  # seconds decoded before the start, so that the frame shown at the start is known
-MARKING = ("h264", "hevc", "mpeg2video", "mpeg4", "vc1")  # codecs that say of each frame whether it is interlaced
-PARITIES = {2: "tff", 3: "bff", 4: "bff", 5: "tff"}  # what containers say of all frames
 ACCURATE = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
 CUBE = 33  # sides of a table of colours
 GAMMA = 2.4  # ITU-R BT.1886: what displays make of BT.709
@@ -46,8 +27,6 @@ FROM_BT2020 = np.array(
     [[1.660491, -0.587641, -0.072850], [-0.124550, 1.132900, -0.008349], [-0.018151, -0.100579, 1.118730]]
 )
 TO_BT709 = {9: FROM_BT2020, 11: FROM_P3, 12: FROM_P3}  # by primaries of H.273
-
-__all__ = ["VideoInfo", "frame_range", "probe", "read_frames", "write_video"]
 
 
 def read_frames(
@@ -112,11 +91,11 @@ def pick_frames(
         timed = ((start, frame) for frame, start, _ in read_animation(info.path, background))
         yield from on_grid(timed, rate, first, stop)
     else:
-        whole = check_end(info, decode_video(info, first / rate), first / rate, stop / rate)
-        yield from convert(on_grid(whole, rate, first, stop), info, background)
+        decoded = decode_part(info, first / rate, stop / rate)
+        yield from convert(on_grid(decoded, rate, first, stop), info, background)
 
 
-def on_grid(timed: Iterable[tuple[Fraction, T]], rate: Fraction, first: int, stop: int) -> Iterator[T]:
+def on_grid(timed: Iterable[tuple[Fraction, Any]], rate: Fraction, first: int, stop: int) -> Iterator[Any]:
     """What is shown at the frames `first` to `stop` of a grid, of things that come with the second they appear.
 
     Each stays until the next one does; the first is there from the beginning and the last to the end.
@@ -131,12 +110,18 @@ def on_grid(timed: Iterable[tuple[Fraction, T]], rate: Fraction, first: int, sto
         shown = thing
 
 
-def check_end(
-    info: VideoInfo, timed: Iterable[tuple[Fraction, VideoFrame]], start: Fraction, stop: Fraction
-) -> Iterator[tuple[Fraction, VideoFrame]]:
-    """Pass frames on; InputError where of the part from `start` to `stop` seconds more than a tenth is not decoded."""
+def decode_part(info: VideoInfo, start: Fraction, stop: Fraction) -> Iterator[tuple[Fraction, av.VideoFrame]]:
+    """Decoded frames from one before `start` (seconds) on, each with the second in which it appears.
+
+    Raises InputError where more than a tenth of the part up to `stop` is not decoded.
+    """
     time = None
-    for time, frame in timed:
+    for jump in (start - 1, Fraction(0)):  # to know what is shown at the start, behind which some containers land
+        timed = decode_file(info.path, "video", jump)
+        head = next(timed, None)
+        if head and (head[0] <= start or jump <= 0):
+            break
+    for time, frame in chain([head] if head else [], timed):
         yield time, frame
     stop = min(stop, info.last)
     if time is None or stop - time > (stop - start) / 10 + 2 / info.fps:
@@ -144,49 +129,7 @@ def check_end(
         raise InputError(f"{info.path} {reached}.", "Convert it to MP4 first.")
 
 
-def decode_video(info: VideoInfo, start: Fraction) -> Iterator[tuple[Fraction, VideoFrame]]:
-    """Decoded frames from one before `start` (seconds) on, each with the second in which it appears."""
-    for jump in (start - SEEK_MARGIN, Fraction(0)):  # some containers land behind the start
-        timed = decode_from(info.path, jump)
-        head = next(timed, None)
-        if head and (head[0] <= start or jump <= 0):
-            yield head
-            yield from timed
-            return
-
-
-def decode_from(path: Path, jump: Fraction) -> Iterator[tuple[Fraction, VideoFrame]]:
-    """Decoded frames from where a jump to a second lands."""
-    with open_video(path) as container:
-        stream, zero = choose_stream(container.streams.video), start_of(container)
-        assert stream
-        if jump > 0:
-            with suppress(av.FFmpegError):  # of a container without jumps all is decoded
-                container.seek(floor((zero + jump) * av.time_base))
-        context = stream.codec_context
-        said = context.name in MARKING
-        for frame in deinterlace(decode(container, stream), "" if said else PARITIES.get(context.field_order, "")):
-            assert frame.pts is not None and frame.time_base
-            yield frame.pts * frame.time_base - zero, frame
-
-
-def deinterlace(frames: Iterator[VideoFrame], parity: str) -> Iterator[VideoFrame]:
-    """Frames that say of themselves that they are interlaced, or all where a parity is given, made whole."""
-    options = {"mode": "send_frame", "parity": parity or "auto", "deint": "all" if parity else "interlaced"}
-    graph: Graph | None = None
-    shape: tuple[int, int, str] | None = None
-    for frame in frames:
-        if graph is None and not (frame.interlaced_frame or parity):
-            yield frame
-            continue
-        if shape != shape_of(frame):
-            yield from push(graph, None)
-            graph, shape = make_graph(frame, [("bwdif", options)]), shape_of(frame)
-        yield from push(graph, frame)
-    yield from push(graph, None)
-
-
-def convert(frames: Iterable[VideoFrame], info: VideoInfo, background: Colour) -> Iterator[np.ndarray]:
+def convert(frames: Iterable[av.VideoFrame], info: VideoInfo, background: Colour) -> Iterator[np.ndarray]:
     """Decoded frames as RGB uint8 (H, W, 3): square pixels, upright, BT.709, one size whatever the stream does."""
     shown, shape = None, None
     for frame in frames:
@@ -202,33 +145,23 @@ def convert(frames: Iterable[VideoFrame], info: VideoInfo, background: Colour) -
         yield picture
 
 
-def make_converter(frame: VideoFrame, info: VideoInfo, fit: Literal["disable", "decrease"]) -> Graph:
+def make_converter(frame: av.VideoFrame, info: VideoInfo, fit: str) -> Graph:
     """A chain of filters to the colours and the displayed shape. fit: "decrease" pads where "disable" stretches."""
-    width, height = (info.height, info.width) if read_turn(frame).swapped else (info.width, info.height)
+    width, height = (info.height, info.width) if read_turn(frame)[0] else (info.width, info.height)
     size, colours = {"w": str(width), "h": str(height)}, info.colours
     options = {"in_color_matrix": str(colours.matrix), "flags": ACCURATE, "force_original_aspect_ratio": fit}
-    filters: list[Filter] = [("scale", size | options)]
+    filters = [("scale", size | options)]
     has_alpha = any(component.is_alpha for component in frame.format.components)
     with TemporaryDirectory() as folder:
         if colours.primaries in TO_BT709 or colours.curve in (PQ, HLG):
-            write_cube(Path(folder, "colours.cube"), colours)
-            filters += [("format", {"pix_fmts": "gbrp16le"}), ("lut3d", {"file": f"{folder}/colours.cube"})]
+            cube = f"{folder}/colours.cube"
+            coded = np.moveaxis(np.indices((CUBE,) * 3)[::-1], 0, -1) / (CUBE - 1)  # red changes first
+            table = to_bt709(coded, colours).reshape(-1, 3)
+            np.savetxt(cube, table, "%.6f", header=f"LUT_3D_SIZE {CUBE}", comments="")
+            filters += [("format", {"pix_fmts": "gbrp16le"}), ("lut3d", {"file": cube})]
         filters += [("format", {"pix_fmts": "rgba" if has_alpha else "rgb24"})]
         filters += [("pad", size | {"x": "-1", "y": "-1"})] if fit == "decrease" else []
         return make_graph(frame, filters)
-
-
-def shape_of(frame: VideoFrame) -> tuple[int, int, str]:
-    """What a filter graph is made for."""
-    return frame.width, frame.height, frame.format.name
-
-
-def write_cube(path: Path, colours: Colours) -> None:
-    """Write what becomes of colours as a table that the filter lut3d reads."""
-    axis = np.linspace(0, 1, CUBE)
-    blue, green, red = np.meshgrid(axis, axis, axis, indexing="ij")
-    table = to_bt709(np.stack([red, green, blue], -1), colours).reshape(-1, 3)
-    np.savetxt(path, table, "%.6f", header=f"LUT_3D_SIZE {CUBE}", comments="")
 
 
 def to_bt709(coded: np.ndarray, colours: Colours) -> np.ndarray:

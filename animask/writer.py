@@ -1,10 +1,9 @@
 """Videos from frames: MP4, MOV, WebM, GIF or a folder of PNG, with sound; whole or not at all."""
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import closing
 from fractions import Fraction
 from itertools import chain
-from math import floor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,26 +12,17 @@ import av
 import numpy as np
 from av.container import OutputContainer
 from av.filter import Graph
-from av.packet import Packet
-from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
 
 from animask.errors import AnimaskError, InputError
 from animask.files import REPLACE, check_file, replacing
 from animask.images import write_image
-from animask.probing import choose_stream, decode, make_graph, open_video, push, start_of
+from animask.probing import decode_file, make_graph, push
 
 SUFFIXES = (".mp4", ".mov", ".m4v", ".webm", ".gif")
 EVEN_SUFFIXES = (".mp4", ".mov", ".m4v")  # H.264 with halved colour planes
-GIF_MAX_FPS = 50  # viewers slow down what is shown for less than 2 hundredths of a second
-GIF_TICK = Fraction(1, 100)
 YUV = {"out_color_matrix": "bt709", "out_range": "tv", "flags": "bicubic+accurate_rnd+full_chroma_int"}
-BT709 = 1  # ITU-T H.273: primaries, curve and matrix
-SOUND_RATE = 48000
-SOUND = [
-    ("aresample", {"osr": str(SOUND_RATE), "async": "1", "first_pts": "0"}),
-    ("aformat", {"channel_layouts": "stereo"}),
-]
+SOUND = [("aresample", {"osr": "48000", "async": "1", "first_pts": "0"}), ("aformat", {"channel_layouts": "stereo"})]
+Sound = Generator[Any, None, None]  # packets
 
 
 def write_video(
@@ -117,34 +107,30 @@ def write_folder(path: Path, frames: Iterable[np.ndarray], overwrite: bool) -> i
 
 
 def weave(
-    container: OutputContainer,
-    stream: VideoStream,
-    images: Iterable[np.ndarray],
-    fps: Fraction,
-    sound: Iterator[tuple[Fraction, Packet]],
+    container: OutputContainer, stream: av.VideoStream, images: Iterable[np.ndarray], fps: Fraction, sound: Sound
 ) -> int:
     """Write pictures, and between them the packets of sound that are due; how many pictures there were."""
     number, graph, heard = 0, None, next(sound, None)
     for image in images:
-        frame = VideoFrame.from_ndarray(image, "rgb24")
+        frame = av.VideoFrame.from_ndarray(image, "rgb24")
         frame.pts, frame.time_base, frame.duration = number, 1 / fps, 1
         graph = graph or make_converter(frame, stream)
         for converted in push(graph, frame):
             container.mux(stream.encode(converted))
         number += 1
-        while heard and heard[0] < number / fps:
-            container.mux(heard[1])
+        while heard is not None and heard.pts * heard.time_base < number / fps:
+            container.mux(heard)
             heard = next(sound, None)
     for converted in chain(push(graph, None), [None]):
         container.mux(stream.encode(converted))
     return number
 
 
-def add_pictures(container: OutputContainer, fps: Fraction, size: tuple[int, int], crf: int) -> VideoStream:
+def add_pictures(container: OutputContainer, fps: Fraction, size: tuple[int, int], crf: int) -> av.VideoStream:
     """A stream of H.264, of VP9 in WebM, which counts quality from 0 to 63, or of a GIF."""
     if container.format.name == "gif":
-        stream = container.add_stream("gif", min(fps, Fraction(GIF_MAX_FPS)))
-        stream.width, stream.height, stream.pix_fmt, stream.time_base = *size, "pal8", GIF_TICK
+        stream = container.add_stream("gif", min(fps, Fraction(50)))  # viewers slow down what is faster
+        stream.width, stream.height, stream.pix_fmt, stream.time_base = *size, "pal8", Fraction(1, 100)
         return stream
     if container.format.name == "webm":
         options = {"crf": str(round(crf * 63 / 51)), "deadline": "good", "cpu-used": "4", "row-mt": "1"}
@@ -154,36 +140,30 @@ def add_pictures(container: OutputContainer, fps: Fraction, size: tuple[int, int
     stream.width, stream.height, stream.pix_fmt, stream.time_base = *size, "yuv420p", 1 / fps
     context = stream.codec_context
     context.thread_type = "AUTO"  # slices, the default, cost a fifth of the bytes
-    context.color_primaries = context.color_trc = context.colorspace = context.color_range = BT709
+    context.color_primaries = context.color_trc = context.colorspace = context.color_range = 1  # BT.709 in ITU-T H.273
     return stream
 
 
-def read_sound(
-    path: Path | None, start: Fraction, container: OutputContainer
-) -> Generator[tuple[Fraction, Packet], None, None]:
-    """Stereo AAC, or Opus in WebM, of a file from `start` on: packets with their seconds; silence fills gaps."""
+def read_sound(path: Path | None, start: Fraction, container: OutputContainer) -> Sound:
+    """Stereo AAC, or Opus in WebM, of a file from `start` on; silence fills gaps."""
     if path is None or path.is_dir() or container.format.name == "gif":
         return
     check_file(path)
-    with open_video(path) as source:
-        stream, zero = choose_stream(source.streams.audio), start_of(source) + start
-        if not stream:
-            return
-        if start > 1:
-            source.seek(floor((zero - 1) * av.time_base))
-        codec, rate = ("libopus", 128_000) if container.format.name == "webm" else ("aac", 192_000)
-        encoder: Any = container.add_stream(codec, SOUND_RATE, bit_rate=rate)
-        graph: Graph | None = None
-        for frame in chain(decode(source, stream), [None]):
-            if frame:
-                frame.pts -= round(zero / frame.time_base)
-                graph = graph or make_graph(frame, SOUND)
-            for part in chain(push(graph, frame), [] if frame else [None]):
-                for packet in encoder.encode(part):
-                    yield packet.pts * packet.time_base, packet
+    codec, rate = ("libopus", 128_000) if container.format.name == "webm" else ("aac", 192_000)
+    graph: Graph | None = None
+    encoder: Any = None
+    for time, frame in decode_file(path, "audio", start - 1):
+        frame.pts = round((time - start) / frame.time_base)
+        graph = graph or make_graph(frame, SOUND)
+        encoder = encoder or container.add_stream(codec, 48000, bit_rate=rate)
+        for part in push(graph, frame):
+            yield from encoder.encode(part)
+    if encoder:
+        for part in chain(push(graph, None), [None]):
+            yield from encoder.encode(part)
 
 
-def make_converter(frame: VideoFrame, stream: VideoStream) -> Graph:
+def make_converter(frame: av.VideoFrame, stream: av.VideoStream) -> Graph:
     """A filter graph from RGB to YUV, or for a GIF to a palette for each frame, at a rate that viewers can show."""
     if stream.name != "gif":
         return make_graph(frame, [("scale", YUV), ("format", {"pix_fmts": "yuv420p"})])

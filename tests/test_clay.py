@@ -71,8 +71,7 @@ def test_triangles_cover_the_face_once():
 
 @pytest.mark.parametrize("name", ["id1#x.1.mp4", "id1#x.1"])
 def test_clay_lies_beside_its_clip_or_folder_of_frames(name, tmp_path):
-    if name == "id1#x.1":
-        (tmp_path / name).mkdir()
+    (tmp_path / "id1#x.1").mkdir()
     frames = [np.full((64, 64), level, np.uint8) for level in (0, 9)]
     assert find_clay(tmp_path / name) is None
     write_clay(tmp_path / name, frames[:1])

@@ -5,17 +5,7 @@ import numpy as np
 import pytest
 
 from animask.animation import Settings, animate_file
-from animask.crops import (
-    FEATHER,
-    FRAME_FACTOR,
-    HEAD_FACTOR,
-    crop_face,
-    enclose,
-    follow,
-    named_crop,
-    paste,
-    picture_part,
-)
+from animask.crops import FEATHER, crop_face, enclose, follow, named_crop, paste, picture_part
 from animask.errors import InputError, MissingError
 from animask.faces import Box
 from animask.images import read_image, write_image
@@ -95,10 +85,8 @@ def test_the_square_of_a_face_stays_in_the_picture_as_far_as_the_head_does(box, 
 
 
 def test_one_square_holds_the_head_wherever_it_moves():
-    """From x = 300 to 500: the head and 200 pixels of movement, centred between the ends."""
-    x, y, size = enclose([Box(x, 300, 100, 100) for x in range(300, 501, 40)], 1000, 1000)
-    assert size == round(HEAD_FACTOR * 100 + 200)
-    assert (x, y) == (round(450 - size / 2), round(350 + 1 - size / 2))
+    """From x = 300 to 500: the head (1.7 × 100) and 200 pixels of movement, centred between the ends."""
+    assert enclose([Box(x, 300, 100, 100) for x in range(300, 501, 40)], 1000, 1000) == (265, 166, 370)
 
 
 def test_missed_frames_and_false_detections_do_not_move_the_square():
@@ -112,7 +100,7 @@ def test_of_two_people_the_larger_one_is_followed():
     left = [Box(100, 300, 100 + k % 3, 100 + k % 3) for k in range(9)]
     right = [Box(700, 300, 103 - k % 2, 103 - k % 2) for k in range(9)]
     assert follow([[a, b] for a, b in zip(left, right, strict=True)]) == [right, left]
-    assert enclose(right, 1000, 1000)[2] == pytest.approx(FRAME_FACTOR * 103, abs=2)
+    assert enclose(right, 1000, 1000)[2] == pytest.approx(2 * 103, abs=2)
 
 
 # the result back in its place

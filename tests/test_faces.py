@@ -38,9 +38,8 @@ def test_box_and_mesh_lie_on_the_face(seed: int) -> None:
 @pytest.mark.parametrize("degrees", [30, -60])
 def test_a_tilted_face_is_found_and_its_mesh_is_tilted(degrees: int) -> None:
     picture = scene([(PERSON, 80, 20, 160)])
-    tilted = cv2.warpAffine(
-        picture, cv2.getRotationMatrix2D((159.5, 99.5), degrees, 1), (320, 200), borderMode=cv2.BORDER_REPLICATE
-    )
+    turn = cv2.getRotationMatrix2D((159.5, 99.5), degrees, 1)
+    tilted = cv2.warpAffine(picture, turn, (320, 200), borderMode=cv2.BORDER_REPLICATE)
     ways = [np.subtract(*find_faces(each)[0].mesh[[CHIN, FOREHEAD], :2]) for each in (picture, tilted)]
     angles = [np.degrees(np.arctan2(x, y)) for x, y in ways]
     assert angles[1] - angles[0] == pytest.approx(degrees, abs=5)

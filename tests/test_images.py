@@ -21,29 +21,13 @@ from PIL import Image, ImageCms
 from pillow_heif import from_bytes
 
 from animask.errors import InputError
-from animask.images import (
-    composite,
-    crop_resize,
-    read_animation,
-    read_image,
-    to_images,
-    to_tensor,
-    write_image,
-)
+from animask.images import composite, crop_resize, read_animation, read_image, to_images, to_tensor, write_image
 
 EXACT: dict[str, dict[str, Any]] = {"JPEG": {"quality": 100, "subsampling": 0}, "WEBP": {"lossless": True}}
 EXACT |= {"AVIF": {"quality": 100, "subsampling": "4:4:4"}, "HEIF": {"quality": -1, "chroma": 444}}
 EXACT |= {"TIFF": {"compression": "tiff_adobe_deflate"}, "PNG": {}, "GIF": {}, "BMP": {}, "PPM": {}, "JPEG2000": {}}
-TURNS: list[Callable[[np.ndarray], np.ndarray]] = [  # what a camera stores for EXIF orientation 1, 2 ... 8
-    lambda a: a,
-    lambda a: a[:, ::-1],
-    lambda a: np.rot90(a, 2),
-    lambda a: a[::-1],
-    lambda a: a.transpose(1, 0, 2),
-    lambda a: np.rot90(a, 1),
-    lambda a: np.rot90(a, 2).transpose(1, 0, 2),
-    lambda a: np.rot90(a, -1),
-]
+T = Image.Transpose  # what a camera stores for EXIF orientation 2, 3 ... 8
+TURNS = [T.FLIP_LEFT_RIGHT, T.ROTATE_180, T.FLIP_TOP_BOTTOM, T.TRANSPOSE, T.ROTATE_90, T.TRANSVERSE, T.ROTATE_270]
 RGB = np.full((48, 64, 3), 128, np.uint8)  # red, green, blue and grey
 RGB[:24, :32], RGB[:24, 32:], RGB[24:, :32] = (220, 30, 40), (20, 200, 60), (40, 50, 210)
 PICTURE = Image.fromarray(RGB)
@@ -67,10 +51,10 @@ def deep_heif() -> bytes:
 
 
 def deep_avif() -> bytes:
-    command = [get_ffmpeg_exe(), "-loglevel", "error", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", "64x48", "-i", "-"]
-    command += ["-pix_fmt", "yuv444p10le", "-c:v", "libaom-av1", "-crf", "4", "-still-picture", "1"]
+    raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", "64x48", "-i", "-", "-pix_fmt", "yuv444p10le"]
     with TemporaryDirectory() as folder:
-        subprocess.run([*command, f"{folder}/a.avif"], input=RGB.tobytes(), check=True)
+        coded = ["-c:v", "libaom-av1", "-crf", "4", "-still-picture", "1", f"{folder}/a.avif"]
+        subprocess.run([get_ffmpeg_exe(), "-loglevel", "error", *raw, *coded], input=RGB.tobytes(), check=True)
         return Path(folder, "a.avif").read_bytes()
 
 
@@ -120,7 +104,7 @@ def test_every_kind_becomes_rgb(name, tmp_path):
 def test_pictures_are_upright(kind, orientation, tmp_path):
     exif = Image.Exif()
     exif[274] = orientation
-    stored = Image.fromarray(np.ascontiguousarray(TURNS[orientation - 1](RGB)))
+    stored = PICTURE if orientation == 1 else PICTURE.transpose(TURNS[orientation - 2])
     path = tmp_path / "turned"
     path.write_bytes(encode(stored, kind, exif=exif.tobytes()))
     assert np.abs(read_image(path).astype(int) - RGB).max() <= 3
@@ -163,14 +147,6 @@ def test_damage_is_refused_and_never_half_shown(kind, tmp_path):
         path.write_bytes(content)
         with pytest.raises(InputError):
             read_image(path)
-
-
-@pytest.mark.parametrize(("data", "hint"), [(b"\0\0\0\x20ftypisom", "video"), (b"hello", "Save")])
-def test_what_is_no_picture_has_a_hint(data, hint, tmp_path):
-    (tmp_path / "x.png").write_bytes(data + bytes(100))
-    with pytest.raises(InputError, match=r"x\.png") as caught:
-        read_image(tmp_path / "x.png")
-    assert hint in caught.value.hint
 
 
 def test_a_bomb_is_refused_before_decoding_and_without_a_warning(tmp_path, recwarn):
