@@ -4,6 +4,7 @@ import os
 import resource
 import shutil
 import signal
+import subprocess
 import wave
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from imageio_ffmpeg import get_ffmpeg_exe
 from training_cases import make_data
 
 from animask import trainer, training
@@ -89,6 +91,13 @@ def folder(picture: Path, driver: Path, tmp_path: Path, monkeypatch: pytest.Monk
     return tmp_path
 
 
+@pytest.fixture
+def surroundings(tiny_weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment that names the tiny weights and the CPU."""
+    monkeypatch.setenv("ANIMASK_WEIGHTS", str(tiny_weights))
+    monkeypatch.setenv("ANIMASK_DEVICE", "cpu")
+
+
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small clips that runs are trained on, with clay."""
@@ -120,6 +129,19 @@ def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]
         return int(caught.value.code or 0), said.out, said.err
 
     return call
+
+
+def ffmpeg(*arguments: object) -> bytes:
+    """Run ffmpeg, to make or to hear a file; what it writes to its standard output."""
+    command = [get_ffmpeg_exe(), "-nostdin", "-hide_banner", "-loglevel", "error", "-y", *map(str, arguments)]
+    return subprocess.run(command, check=True, capture_output=True, timeout=60).stdout
+
+
+def touch(folder: Path, *names: str) -> None:
+    """Files that are videos by their names alone."""
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"no video")
 
 
 @contextmanager

@@ -8,11 +8,12 @@ import cv2
 import numpy as np
 import pytest
 from conftest import FPS, FRAMES
+from test_streaming import broken
 
 from animask import animation
 from animask.animation import Job, Session, Settings, Summary, animate_file, animate_many, list_jobs, preview_crops
 from animask.errors import InputError, MissingError
-from animask.images import read_image, write_image
+from animask.images import read_image
 from animask.toons import Pose, render, sample_identity
 from animask.video import probe, read_frames, write_video
 from animask.weights import save_model
@@ -23,14 +24,6 @@ SIDE = 64
 @pytest.fixture
 def settings(tiny_weights):
     return Settings(weights=str(tiny_weights), device="cpu")
-
-
-@pytest.fixture
-def face_settings(tiny_model, tmp_path_factory):
-    """Small weights that say that they are of faces."""
-    path = tmp_path_factory.mktemp("faces") / "faces.safetensors"
-    save_model(tiny_model, path, {"object": "face"})
-    return Settings(weights=str(path), device="cpu")
 
 
 @pytest.fixture
@@ -56,8 +49,6 @@ def test_file_to_file(settings, picture, driver, tmp_path):
 
 
 def test_a_fall_back_is_in_the_report_and_counts_for_other_jobs(settings, picture, driver, tmp_path, monkeypatch):
-    from test_streaming import broken
-
     monkeypatch.setattr("animask.animation.fuse", broken)
     settings = replace(settings, end=0.1, source_crop="none", driver_crop="centre")
     session = Session(replace(settings, precision="bf16"))
@@ -65,9 +56,6 @@ def test_a_fall_back_is_in_the_report_and_counts_for_other_jobs(settings, pictur
     assert report.precision == "fp32" and len(report.warnings) == 1
     again = animate_file(picture, driver, tmp_path / "again.mp4", session=session)
     assert (again.precision, again.warnings) == ("fp32", [])
-
-
-# parts, rates, kinds
 
 
 def test_a_part_at_another_rate_keeps_the_time(mirror, settings, picture, tmp_path):
@@ -98,16 +86,15 @@ def test_transparent_pixels_get_the_background_in_both(settings, tmp_path):
     assert (frame[:, : 2 * SIDE] == (20, 230, 60)).all()
 
 
-# what is said
-
-
-def test_cuts_are_in_the_report_and_the_sound_stays_whole(face_settings, picture, sound, tmp_path):
+def test_cuts_are_in_the_report_and_the_sound_stays_whole(tiny_model, picture, sound, tmp_path):
     """Pasted, so that the picture stays whole, too."""
+    save_model(tiny_model, tmp_path / "faces.safetensors", {"object": "face"})
     left, right = np.full((100, 200, 3), 90, np.uint8), np.full((100, 200, 3), 200, np.uint8)
     left[:, :100] = render(sample_identity(32), Pose(), 100)
     right[:, 100:] = render(sample_identity(58), Pose(), 100)
     write_video(tmp_path / "cut.mp4", [left] * 8 + [right] * 8, Fraction(12), sound)
-    settings = replace(face_settings, source_crop="10,10,70", paste=True)
+    weights = str(tmp_path / "faces.safetensors")
+    settings = Settings(weights=weights, device="cpu", source_crop="10,10,70", paste=True)
     report = animate_file(picture, tmp_path / "cut.mp4", tmp_path / "out.mp4", settings)
     assert len(report.shots) == 2
     assert any("cut at 0.67 s" in line for line in report.warnings)
@@ -115,9 +102,6 @@ def test_cuts_are_in_the_report_and_the_sound_stays_whole(face_settings, picture
     assert (made.frames, made.has_audio) == (16, True)
     assert made.duration == pytest.approx(before.duration, abs=1 / 12)
     assert (made.width, made.height) == (96, 96), "all of the picture"
-
-
-# many jobs
 
 
 @pytest.fixture
@@ -208,17 +192,12 @@ def test_existing_outputs_are_kept_or_left_out(folder, brief):
         animate_many(jobs, absent)
 
 
-# the drawing of both crops
-
-
-def test_a_preview_shows_the_crops_and_makes_no_video(face_settings, driver, tmp_path):
-    write_image(tmp_path / "face.png", render(sample_identity(32), Pose(), 200))
-    settings = replace(face_settings, driver_crop="centre", source_crop="10,20,150")
-    made = preview_crops(tmp_path / "face.png", driver, tmp_path / "crops.png", settings)
+def test_a_preview_shows_the_crops(settings, picture, driver, tmp_path):
+    settings = replace(settings, driver_crop="centre", source_crop="10,20,70")
+    made = preview_crops(picture, driver, tmp_path / "crops.png", settings)
     sheet = read_image(tmp_path / "crops.png")
-    assert (made.source_crop.square, made.shots[0].crop.square) == ((10, 20, 150), (16, 0, 80))
+    assert (made.source_crop.square, made.shots[0].crop.square) == ((10, 20, 70), (16, 0, 80))
     green = (sheet == (0, 200, 0)).all(axis=2)
     assert green[: len(sheet) // 2].any() and green[len(sheet) // 2 :].any()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["crops.png", "face.png"]
     with pytest.raises(InputError):
-        preview_crops(tmp_path / "face.png", driver, tmp_path / "crops.png", settings)
+        preview_crops(picture, driver, tmp_path / "crops.png", settings)

@@ -6,10 +6,8 @@ import pytest
 from test_networks import gflop_per_frame
 
 from animask import benchmark
-from animask.animation import Settings
-from animask.benchmark import measure_speed, take_turns
+from animask.benchmark import take_turns
 from animask.config import MODEL_PRESETS
-from animask.errors import InputError
 
 
 def test_turns_are_taken_and_the_first_one_does_not_count(monkeypatch):
@@ -22,11 +20,6 @@ def test_turns_are_taken_and_the_first_one_does_not_count(monkeypatch):
 
     assert take_turns([lambda: call("a"), lambda: call("b")], seconds=0) == [2, 4]
     assert "".join(order) == "ab" * (1 + benchmark.ROUNDS)
-
-
-def test_an_unknown_preset_is_refused():
-    with pytest.raises(InputError):
-        measure_speed(Settings(device="cpu"), "compcat")
 
 
 @pytest.mark.parametrize("preset", ["", "tiny"])

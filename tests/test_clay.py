@@ -53,10 +53,6 @@ def test_the_gaze_moves_the_iris():
     assert dark(Pose(gaze_x=0.9)) > dark(Pose(gaze_x=-0.9)) + 0.5
 
 
-def test_a_picture_without_a_face_has_black_clay():
-    assert not paint_clay(np.full((90, 90, 3), 120, np.uint8)).any()
-
-
 def test_triangles_cover_the_face_once():
     """Euler: points - edges + triangles = 1, and no edge belongs to three triangles."""
     triangles = list_triangles()
@@ -64,9 +60,6 @@ def test_triangles_cover_the_face_once():
     edges, uses = np.unique(np.sort(triangles)[:, [[0, 1], [1, 2], [0, 2]]].reshape(-1, 2), axis=0, return_counts=True)
     assert uses.max() == 2
     assert POINTS - len(edges) + len(triangles) == 1
-
-
-# files
 
 
 @pytest.mark.parametrize("name", ["id1#x.1.mp4", "id1#x.1"])

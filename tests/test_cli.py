@@ -1,6 +1,8 @@
-"""The command line: manners, exit codes, `animate`."""
+"""The command line: manners, exit codes, `animate`, `info`; what people see while they wait."""
 
+import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,15 +10,11 @@ from pathlib import Path
 import pytest
 from conftest import FRAMES
 
-from animask.cli import main, spread_lists
+from animask import weights
+from animask.cli import main, screen, spread_lists
 from animask.video import probe
 
-
-@pytest.fixture(autouse=True)
-def surroundings(folder, tiny_weights, monkeypatch):
-    monkeypatch.setenv("ANIMASK_WEIGHTS", str(tiny_weights))
-    monkeypatch.setenv("ANIMASK_DEVICE", "cpu")
-
+pytestmark = pytest.mark.usefixtures("folder", "surroundings")
 
 ONE = "animate a.png d.mp4 -o out.mp4"
 
@@ -125,3 +123,66 @@ def test_help_and_version_do_not_load_torch(flag):
     code += "assert not {'torch', 'cv2', 'numpy'} & set(sys.modules), sorted(sys.modules)"
     root = Path(__file__).resolve().parent.parent
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL, cwd=root)
+
+
+def test_info_is_one_json_object(monkeypatch, run):
+    monkeypatch.setenv("HF_ENDPOINT", "http://me:secret@mirror.example/")
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    _, out, _ = run("info --json")
+    report = json.loads(out)
+    assert report["version"]["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert {"animask", "torch", "numpy", "huggingface-hub"} <= report["version"].keys()
+    assert report["compute"]["device"].keys() == report["compute"]["precision"].keys() == {"name", "reason"}
+    assert report["setting"]["HF_ENDPOINT"] == "http://mirror.example/"
+    assert "secret" not in out
+    about = report["weights"][weights.DEFAULT]
+    assert about["state"].startswith("whole")
+    assert about["sha256"] == weights.find_weights().digest
+    assert about["licence"] and len(about["limits"]) > 20, "what they do badly"
+
+
+def test_info_works_without_weights(tmp_path, monkeypatch, run):
+    monkeypatch.setattr(weights, "bundled_folder", lambda: tmp_path / "nowhere")
+    code, out, _ = run("info")
+    assert (code, str(tmp_path / "nowhere" / f"{weights.DEFAULT}.safetensors") in out) == (0, True)
+
+
+def test_info_shows_weights_that_are_named_as_text(tiny_model, tmp_path, run):
+    path = tmp_path / "x.safetensors"
+    weights.save_model(tiny_model, path, {"licence": "\x1b]0;MIT\x07"})
+    _, out, _ = run("info", path)
+    assert weights.sha256(path) in out
+    assert "\\x1b]0;MIT\\x07" in out and "\x1b" not in out
+
+
+def test_files_get_lines_and_loading_is_no_part_of_the_speed(monkeypatch, capsys):
+    """100 seconds until the first frame, then one a second: 10 seconds later, 19 of 30 frames take 19 seconds."""
+    now = 0.0
+    monkeypatch.setattr(screen.time, "monotonic", lambda: now)
+    with screen.progress_bar("animating", "frames", False) as show:
+        for second in range(30):
+            now = 100.0 + second
+            show(1 + second, 30)
+    assert capsys.readouterr().err.splitlines() == [
+        "animating: 11 of 30 frames, 1.0/s, 19 s left",
+        "animating: 21 of 30 frames, 1.0/s, 9 s left",
+    ]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_a_terminal_shows_a_bar_with_count_speed_and_time_left(quiet, monkeypatch):
+    for name, value in (("TERM", "xterm"), ("COLUMNS", "100")):
+        monkeypatch.setenv(name, value)
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with screen.progress_bar("animating", "frames", quiet) as show:
+        for done in range(1, 6):
+            show(done, 5)
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", terminal.getvalue())
+    assert bool(re.search(r"animating ━+ 5/5 \d+\.\d frames/s 0:00:00", shown)) != quiet
+    assert quiet == (terminal.getvalue() == "")

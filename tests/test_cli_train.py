@@ -20,11 +20,7 @@ from animask.weights import load_model
 FAST = ["--preset", "tiny", "--perceptual", "lpips", "--batch", "2", "--workers", "0", "--precision", "fp32"]
 FAST += ["--device", "cpu", "--ranks", "1"]
 
-
 pytestmark = pytest.mark.usefixtures("cache")
-
-
-# what it says
 
 
 def test_stdout_carries_the_path_or_one_object_and_stderr_the_lines(data, tmp_path, run):
@@ -41,9 +37,6 @@ def test_stdout_carries_the_path_or_one_object_and_stderr_the_lines(data, tmp_pa
     assert (outcome["ended"], outcome["step"]) == ("finished", 1)
     assert outcome["weights"] == str(tmp_path / "json/weights.safetensors")
     assert {"loss", "val_l1_f"} <= outcome["figures"].keys()
-
-
-# flags
 
 
 def test_flags_reach_the_saved_configuration(data, tmp_path, run):
@@ -80,9 +73,6 @@ def test_pictures_without_a_share_are_refused_and_with_one_are_used(data, tmp_pa
     assert (saved["stills"], saved["stills_dir"]) == (0.5, str(data / "train"))
 
 
-# what is missing
-
-
 def test_missing_data_say_where_they_were_looked_for_and_how_to_make_them(tmp_path, run, monkeypatch):
     monkeypatch.setenv("ANIMASK_DATA", str(tmp_path / "sets"))
     code, told, said = run("train", "--dataset", "taichi", "--out", tmp_path / "run", *FAST)
@@ -90,9 +80,6 @@ def test_missing_data_say_where_they_were_looked_for_and_how_to_make_them(tmp_pa
     assert f"looked for {tmp_path / 'sets/taichi'} or " in said
     assert "animask prepare" in said
     assert len(said.splitlines()) == 1
-
-
-# signals
 
 
 def decode_forever(ready: Path, arguments: list[str]) -> None:
@@ -113,9 +100,6 @@ def test_a_signal_while_data_are_decoded_ends_at_once(number, code, data, tmp_pa
     os.kill(process.pid or 0, number)
     assert list(finish(process)) == [code]
     assert "Traceback" not in heard(tmp_path / "out")
-
-
-# going on
 
 
 def test_resume_alone_goes_on_with_the_settings_of_the_run(data, tmp_path, run, monkeypatch):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import touch
 
 from animask import datasets
 from animask.clay import clay_path
@@ -46,15 +47,6 @@ def levels(frames: Iterator[np.ndarray]) -> list[int]:
     return [round((float(frame.mean()) - 20) / 30) for frame in frames]
 
 
-def touch(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(b"no video")
-    return path
-
-
-# where a data set is
-
-
 def test_the_named_folder_comes_first_then_the_environment_then_the_name(tmp_path, monkeypatch):
     for name in ("given", "root/vox", "vox"):
         (tmp_path / name).mkdir(parents=True)
@@ -66,13 +58,9 @@ def test_the_named_folder_comes_first_then_the_environment_then_the_name(tmp_pat
     assert datasets.locate("vox", tmp_path / "given") == tmp_path / "given"
 
 
-# what is in it
-
-
 def test_identity_is_the_name_before_the_first_hash_or_the_file(tmp_path):
     names = ["id1#a#0#9.mp4", "id1#b#0#9.mp4", "id2#a#0#9.mp4", "plain.gif"]
-    for name in names:
-        touch(tmp_path / "train" / name)
+    touch(tmp_path / "train", *names)
     for settings, identities in (((), ["id1", "id1", "id2", "plain.gif"]), (("file",), names)):
         assert [clip.identity for clip in datasets.list_clips(tmp_path, "train", *settings)] == identities
 
@@ -80,25 +68,18 @@ def test_identity_is_the_name_before_the_first_hash_or_the_file(tmp_path):
 def test_train_and_test_folders_are_the_splits_and_only_clips_in_them_are_listed(tmp_path):
     wanted = ["a.mp4", "b.GIF", "c.avi", "d.mov", "e.webm", "f.png", "frames", "g.jpg", "h.jpeg"]
     others = ["faces.csv", ".hidden.mp4", "a.clay.npz", "empty/readme.txt", "hidden/.x.png", "frames/0.webp"]
-    for name in {*wanted, *others} - {"frames"}:
-        touch(tmp_path / "train" / name)
-    touch(tmp_path / "test/z.mp4")
-    touch(tmp_path / "y.mp4")
+    touch(tmp_path / "train", *({*wanted, *others} - {"frames"}))
+    touch(tmp_path, "test/z.mp4", "y.mp4")
     assert [clip.path.name for clip in datasets.list_clips(tmp_path, "train")] == wanted
     assert [clip.path.name for clip in datasets.list_clips(tmp_path, "test")] == ["z.mp4"]
 
 
 def test_without_folders_a_tenth_of_the_identities_is_for_testing(tmp_path):
-    for number in range(30):
-        for take in "ab":
-            touch(tmp_path / f"id{number:02}#{take}.mp4")
+    touch(tmp_path, *(f"id{number:02}#{take}.mp4" for number in range(30) for take in "ab"))
     train, test = (datasets.list_clips(tmp_path, split) for split in ("train", "test"))
     trained, tested = ({clip.identity for clip in clips} for clips in (train, test))
     assert len(tested) == 3 and not trained & tested and len(train) + len(test) == 60
     assert datasets.list_clips(tmp_path, "test") == test
-
-
-# frames
 
 
 @pytest.mark.parametrize(("make", "name"), [(make_video, "x.mp4"), (make_strip, "x.jpg"), (make_folder, "x")])
@@ -122,11 +103,6 @@ def test_frames_that_are_not_square_are_cropped_about_their_centre_but_not_strip
 # the cache
 
 
-@pytest.mark.parametrize(("count", "kept"), [(4, [0, 1, 2, 3]), (5, [0, 1, 3, 4]), (100, [0, 32, 64, 96])])
-def test_thinned_frames_are_evenly_spread(count, kept):
-    assert datasets.thin(range(count), 4) == kept
-
-
 def test_a_clip_is_decoded_once_until_it_or_its_cache_changes(tmp_path):
     clip, cache = Clip(make_strip(tmp_path / "x.png"), "x"), tmp_path / "cache"
     path = datasets.cached(clip, 32, cache)
@@ -146,7 +122,7 @@ def test_a_clip_is_decoded_once_until_it_or_its_cache_changes(tmp_path):
 def test_broken_clips_are_skipped_once_with_their_names_and_counted(tmp_path):
     good = [make_strip(tmp_path / "a#1.png"), make_video(tmp_path / "a#2.mp4"), make_strip(tmp_path / "b#1.png")]
     whole = make_video(tmp_path / "whole.mp4").read_bytes()
-    touch(tmp_path / "broken.mp4")
+    touch(tmp_path, "broken.mp4")
     (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "empty.mp4").touch()
     make_strip(tmp_path / "single.png", 1)
@@ -221,9 +197,6 @@ def test_clay_of_one_face_or_of_too_few_frames_is_refused(count, faceless, tmp_p
     path = make_strip(tmp_path / "x.png")
     with pytest.raises(InputError):
         datasets.cached(Clip(path, "x", give_clay(path, count, faceless)), 32, tmp_path / "cache")
-
-
-# toons
 
 
 def test_a_troupe_of_toons_is_rendered_once_with_its_clay(tmp_path, monkeypatch):

@@ -24,9 +24,6 @@ def unseen():
     return to_tensor([render(who, pose, 256) for who, pose in SHOWN], "cpu").unflatten(0, (10, 2))
 
 
-# bundled networks
-
-
 def test_key_points_of_unseen_toons_are_within_two_pixels(unseen):
     found = TOON_POINTS("cpu").find(unseen.flatten(0, 1))
     truths = [keypoints(who, pose, 256) for who, pose in SHOWN]
@@ -51,9 +48,6 @@ def test_embeddings_tell_unseen_identities_apart(unseen):
     assert cosines.diagonal().min() > different.quantile(0.9)
 
 
-# networks, by hand
-
-
 def test_the_place_of_one_hot_cell_is_its_centre_and_of_two_their_mean_half_their_distance_away():
     heat = torch.full((1, 3, 4, 4), -100.0)
     heat[0, 0, 1, 3] = 100.0  # row 1, column 3: pixels 2..3 and 6..7 of the picture
@@ -62,9 +56,6 @@ def test_the_place_of_one_hot_cell_is_its_centre_and_of_two_their_mean_half_thei
     places, spread = locate(heat)
     torch.testing.assert_close(places, torch.tensor([[[6.5, 2.5], [2.5, 0.5], [3.5, 0.5]]]))
     torch.testing.assert_close(spread, torch.tensor([[0.0, 2.0, 3.0]]))
-
-
-# real faces
 
 
 def test_of_toons_the_mesh_finds_about_the_same_points(unseen):

@@ -27,7 +27,14 @@ def test_what_is_no_regular_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     (tmp_path / "link").symlink_to("link")
     os.mkfifo(tmp_path / "pipe")
-    for path in (*tmp_path.iterdir(), tmp_path, tmp_path / "missing", tmp_path / "a\0b", Path("/dev/zero")):
+    for path in (
+        *tmp_path.iterdir(),
+        tmp_path,
+        tmp_path / "missing",
+        tmp_path / ("n" * 300),
+        tmp_path / "a\0b",
+        Path("/dev/zero"),
+    ):
         with pytest.raises(InputError):
             read_bytes(path, 100)
     with pytest.raises(InputError) as caught:

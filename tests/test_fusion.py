@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import nn
+from training_cases import noise
 
 from animask.config import MODEL_PRESETS, ModelConfig
 from animask.fusion import SpreadConv, fuse, transposed
@@ -51,10 +52,6 @@ def lively(config: ModelConfig) -> Animator:
     return model
 
 
-def noise(*shape: int) -> torch.Tensor:
-    return torch.rand(shape, generator=torch.Generator().manual_seed(2))
-
-
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_network_answers_the_same_borders_included(name):
     config = CONFIGS[name]
@@ -67,16 +64,6 @@ def test_every_network_answers_the_same_borders_included(name):
         assert plain.std() > 0.01, part  # what hardly varies cannot tell
         assert quick.shape == plain.shape
         assert (quick - plain).abs().max() <= 1e-4, part
-
-
-@pytest.mark.parametrize("name", ["compact", "released"])
-def test_the_equations_run_on_the_fast_form(name):
-    model = lively(replace(CONFIGS[name], threshold=0.0))  # a pixel on the threshold may fall on either side
-    fast = fuse(model)
-    s, d = noise(3, 3, model.config.resolution, model.config.resolution).split((1, 2))
-    with torch.inference_mode():
-        plain, quick = model.drive(s, model.m(s), d), fast.drive(s, fast.m(s), d)
-    assert all((a - b).abs().max() <= 1e-4 for a, b in zip(plain, quick, strict=True))
 
 
 def test_the_model_itself_stays_as_it_is():

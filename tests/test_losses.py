@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch.nn import functional
+from training_cases import noise, seeded
 
 from animask.losses import LooksLoss, Lpips, PerceptualLoss, clay_loss, clay_weight, mask_loss, pixel_loss, pyramid
 
@@ -16,13 +17,9 @@ CONVOLUTIONS = (
 )
 
 
-def noise(*shape):
-    return torch.rand(shape, generator=torch.Generator().manual_seed(0))
-
-
 def perceptual(relus, scales):
     """With random weights of VGG-19."""
-    generator, state = torch.Generator().manual_seed(0), {}
+    generator, state = seeded(), {}
     for index, inputs, outputs in CONVOLUTIONS[: max(relus)]:
         state[f"features.{index}.weight"] = torch.randn((outputs, inputs, 3, 3), generator=generator) * 0.1
         state[f"features.{index}.bias"] = torch.randn((outputs,), generator=generator) * 0.1
@@ -33,16 +30,10 @@ def compare(loss, a, b):
     return loss.distance(loss.features(a), loss.features(b))
 
 
-# the mask loss
-
-
 def test_mask_loss_is_the_mean_absolute_difference():
     m_dr = torch.tensor([0.0, 0.5, 1.0, 0.25]).view(1, 1, 2, 2)
     m_d = torch.tensor([0.5, 0.5, 0.0, 0.75]).view(1, 1, 2, 2)
     assert mask_loss(m_dr, m_d) == (0.5 + 0 + 1 + 0.5) / 4
-
-
-# the pyramid
 
 
 def test_pyramid_averages_blocks():
@@ -51,9 +42,6 @@ def test_pyramid_averages_blocks():
     assert torch.equal(full, x)
     assert torch.equal(half[0, 0], torch.tensor([[2.5, 4.5], [10.5, 12.5]]))
     assert quarter.flatten().tolist() == [7.5]
-
-
-# taught masks
 
 
 def test_clay_loss_of_a_constant_offset_and_of_a_point():
@@ -83,9 +71,6 @@ def test_pixel_loss_of_an_offset_and_a_ramp():
     assert pixel_loss(ramp.mT, ones) == pytest.approx(3 * 0.35 + 0.1 + 0.2 + 0.4, rel=1e-5)
 
 
-# VGG-19
-
-
 def test_vgg_takes_all_weights_of_torchvision_under_their_names():
     state = {"classifier.0.weight": torch.zeros(1)}
     for index, inputs, outputs in CONVOLUTIONS:
@@ -98,9 +83,6 @@ def test_vgg_takes_all_weights_of_torchvision_under_their_names():
         assert loss.network[index].bias.unique().tolist() == [-index]
     sides = [32] * 2 + [16] * 2 + [8] * 4 + [4] * 4 + [2] * 4
     assert [x.shape[2] for x in loss.features(torch.zeros(1, 3, 32, 32))] == sides
-
-
-# the perceptual losses
 
 
 def test_perceptual_loss_sums_scales_and_layers_by_hand():
@@ -124,9 +106,6 @@ def test_looks_are_lpips_and_pixels_at_every_scale():
     loss = LooksLoss((1, 2))
     pixels = (a - b).abs().mean() + functional.avg_pool2d(a - b, 2).abs().mean()
     assert compare(loss, a, b) == pytest.approx((pixels + loss.lpips(a, b).mean()).item(), rel=1e-5)
-
-
-# LPIPS
 
 
 RAMP = torch.linspace(0, 1, 64).expand(1, 3, 64, 64)

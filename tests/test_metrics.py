@@ -21,9 +21,6 @@ def equals(values: Tensor, *expected: float, abs: float = 1e-6) -> bool:
     return values.tolist() == pytest.approx(list(expected), rel=1e-6, abs=abs, nan_ok=True)
 
 
-# frames
-
-
 def test_l1_is_a_mean_over_channels_and_pixels():
     output = grey(0.0, height=2, width=2)
     output[0, 1, 0, 0] = 0.6  # one of the 12 values
@@ -117,9 +114,6 @@ def test_a_missed_face_skips_its_frame_only(metric):
     both, one_missed, best = torch.cat([EAST, EAST]), torch.cat([EAST, EAST * math.nan]), metric(EAST, EAST).item()
     assert equals(metric(one_missed, both), best, math.nan)
     assert equals(metric(both, one_missed), best, math.nan)
-
-
-# averages
 
 
 def test_a_mean_is_of_the_means_of_groups_and_skipped_frames_are_counted():

@@ -6,10 +6,9 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
-from training_cases import SIDE, TINY, make_model, seeded
+from training_cases import SIDE, TINY, make_model, moved, noise, seeded
 
 from animask.losses import mask_loss
-from animask.model import cat
 from animask.networks import move
 from animask.perturb import p_test, p_train
 
@@ -27,7 +26,7 @@ def model_with_flow():
 
 
 def frames(count, seed=0):
-    return torch.rand((count, 3, SIDE, SIDE), generator=seeded(seed))
+    return noise(count, 3, SIDE, SIDE, seed=seed)
 
 
 def small(x):
@@ -36,18 +35,6 @@ def small(x):
 
 def large(x):
     return functional.interpolate(x, scale_factor=4, mode="bilinear", align_corners=False)
-
-
-def moved(model):
-    """Names of the networks that got a gradient; any part of one that did must not be zero."""
-    names = set()
-    for name in "mrlh":
-        gradients = [parameter.grad for parameter in getattr(model, name).parameters()]
-        if any(gradient is not None for gradient in gradients):
-            assert all(gradient is not None for gradient in gradients)
-            assert sum(gradient.abs().sum() for gradient in gradients) > 0
-            names.add(name)
-    return names
 
 
 def losses(trace, target):
@@ -200,13 +187,3 @@ def test_the_source_is_encoded_once_for_many_drivers(model):
         alone = model.drive(s, m_s, d[i : i + 1])
         for a, b in zip(together[1:], alone[1:], strict=True):
             assert torch.allclose(a[i : i + 1], b, atol=1e-5)
-
-
-def test_cat_repeats_a_batch_of_one():
-    one, two = torch.zeros(1, 3, 2, 2), torch.ones(2, 1, 2, 2)
-    joined = cat(one, two)
-    assert joined.shape == (2, 4, 2, 2)
-    assert joined[:, :3].eq(0).all()
-    assert joined[:, 3:].eq(1).all()
-    with pytest.raises(RuntimeError):
-        cat(two, torch.zeros(3, 1, 2, 2))

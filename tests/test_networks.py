@@ -6,25 +6,12 @@ import pytest
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
+from training_cases import TINY, noise
 
+from animask import networks
 from animask.config import MODEL_PRESETS
 from animask.model import Animator
-from animask.networks import (
-    EncoderDecoder,
-    HighResGenerator,
-    LowResGenerator,
-    MaskGenerator,
-    MaskRefiner,
-    ResidualBlock,
-    decoding_block,
-    down,
-    encoding_block,
-    gaussian_blur,
-    move,
-    up,
-)
-
-TINY = MODEL_PRESETS["tiny"]
+from animask.networks import EncoderDecoder, HighResGenerator, LowResGenerator, MaskGenerator, MaskRefiner
 
 
 @pytest.fixture(autouse=True)
@@ -33,17 +20,6 @@ def same_weights():
     with torch.random.fork_rng():
         torch.manual_seed(0)
         yield
-
-
-def noise(*shape):
-    return torch.rand(shape, generator=torch.Generator().manual_seed(0))
-
-
-# size and cost
-
-
-def parameters(network):
-    return sum(parameter.numel() for parameter in network.parameters()) / 1e6
 
 
 def gflop_per_frame(config):
@@ -58,23 +34,20 @@ def gflop_per_frame(config):
     return counter.get_total_flops() / 1e9
 
 
-@pytest.mark.parametrize("preset", ["paper", "released"])
-def test_parameters_are_those_of_the_released_networks(preset):
+@pytest.mark.parametrize(
+    ("preset", "millions", "gflop"),
+    [
+        ("paper", (12.56, 31.36, 7.53, 37.64), 204),  # as the released networks
+        ("released", (12.56, 31.36, 7.53, 37.64), 204),
+        ("compact", (0.88, 1.534, 0.488, 2.361), 14.85),
+    ],
+)
+def test_parameters_of_m_r_l_h_and_what_a_driver_frame_costs(preset, millions, gflop):
     with torch.device("meta"):
         model = Animator(MODEL_PRESETS[preset])
-    counts = [parameters(network) for network in (model.m, model.r, model.l, model.h)]
-    assert counts == pytest.approx([12.56, 31.36, 7.53, 37.64], rel=0.01)
-
-
-def test_a_driver_frame_costs_204_gflop():
-    assert gflop_per_frame(MODEL_PRESETS["paper"]) == pytest.approx(204, rel=0.01)
-
-
-def test_compact_costs_a_fourteenth():
-    config = MODEL_PRESETS["compact"]
-    with torch.device("meta"):
-        assert parameters(Animator(config)) == pytest.approx(5.26, rel=0.01)
-    assert gflop_per_frame(config) == pytest.approx(14.85, rel=0.01)
+    counts = [sum(x.numel() for x in network.parameters()) / 1e6 for network in (model.m, model.r, model.l, model.h)]
+    assert counts == pytest.approx(millions, rel=0.01)
+    assert gflop_per_frame(MODEL_PRESETS[preset]) == pytest.approx(gflop, rel=0.01)
 
 
 # shapes and ranges
@@ -90,7 +63,7 @@ CONFIGS = {
 }
 
 
-def networks(config):
+def all_four(config):
     """Each with its input channels and their side, and its output channels and theirs."""
     side, small = config.resolution, config.mask_size
     yield MaskGenerator(config), 3, side, 1, small
@@ -102,7 +75,7 @@ def networks(config):
 @torch.no_grad()
 @pytest.mark.parametrize("name", CONFIGS)
 def test_shapes_and_ranges(name):
-    for network, inputs, side, outputs, size in networks(CONFIGS[name]):
+    for network, inputs, side, outputs, size in all_four(CONFIGS[name]):
         x = network(noise(2, inputs, side, side))
         assert (x.shape, x.dtype) == ((2, outputs, size, size), torch.float32)
         assert 0 <= x[:, :3].min() <= x[:, :3].max() <= 1
@@ -110,7 +83,7 @@ def test_shapes_and_ranges(name):
 
 
 def test_weights_in_half_precision_answer_in_float32():
-    for network, inputs, side, *_ in networks(TINY):
+    for network, inputs, side, *_ in all_four(TINY):
         x = noise(1, inputs, side, side)
         exact = network.eval()(x)
         half = network.to(torch.bfloat16)(x)
@@ -123,27 +96,29 @@ def test_weights_in_half_precision_answer_in_float32():
 
 def test_down_takes_the_mean_of_the_two_middle_pixels():
     ramp = torch.arange(8.0).expand(1, 1, 8, 8)
-    assert torch.equal(down(ramp, 4), torch.tensor([1.5, 5.5]).expand(1, 1, 2, 2))
-    assert torch.equal(down(ramp.mT, 4), torch.tensor([1.5, 5.5]).expand(1, 1, 2, 2).mT)
+    assert torch.equal(networks.down(ramp, 4), torch.tensor([1.5, 5.5]).expand(1, 1, 2, 2))
+    assert torch.equal(networks.down(ramp.mT, 4), torch.tensor([1.5, 5.5]).expand(1, 1, 2, 2).mT)
 
 
 def test_up_interpolates_between_pixel_centres():
     x = torch.tensor([0.0, 1.0]).expand(1, 1, 2, 2)
-    assert torch.equal(up(x, 2), torch.tensor([0, 0.25, 0.75, 1]).expand(1, 1, 4, 4))
-    assert up(x, 4).shape == (1, 1, 8, 8)
+    assert torch.equal(networks.up(x, 2), torch.tensor([0, 0.25, 0.75, 1]).expand(1, 1, 4, 4))
+    assert networks.up(x, 4).shape == (1, 1, 8, 8)
 
 
 def test_gaussian_has_its_width_and_keeps_the_sum():
     x = torch.zeros(1, 2, 33, 33)
     x[:, :, 16, 16] = 1
-    y = gaussian_blur(x, 13, 1.5)
+    y = networks.gaussian_blur(x, 13, 1.5)
     at = torch.arange(33.0) - 16
     assert y.sum((2, 3)).tolist() == [[pytest.approx(1), pytest.approx(1)]]
     for line in (y[0, 0].sum(0), y[0, 1].sum(1)):
         assert (line * at).sum() == pytest.approx(0, abs=1e-5)
         assert (line * at**2).sum() == pytest.approx(1.5**2, rel=0.01)
         assert line.count_nonzero() == 13
-    assert torch.allclose(gaussian_blur(torch.full((1, 3, 16, 16), 0.7), 13, 1.5), torch.tensor(0.7)), "at borders too"
+    assert torch.allclose(networks.gaussian_blur(torch.full((1, 3, 16, 16), 0.7), 13, 1.5), torch.tensor(0.7)), (
+        "at borders too"
+    )
 
 
 # heads
@@ -183,7 +158,7 @@ def test_h_mixes_in_what_it_sees_of_the_source(share):
 def test_a_flow_says_where_each_pixel_comes_from(dx, dy):
     x, size = noise(1, 3, 16, 16), 16
     flow = torch.tensor([2 * dx / size, 2 * dy / size]).view(1, 2, 1, 1).expand(2, 2, size, size)
-    moved, inner = move(x, flow), slice(4, 12)
+    moved, inner = networks.move(x, flow), slice(4, 12)
     assert moved.shape == (2, 3, size, size)  # one source, two drivers
     expected = x[..., 4 + dy : 12 + dy, 4 + dx : 12 + dx].expand(2, -1, -1, -1)
     assert torch.allclose(moved[..., inner, inner], expected, atol=1e-5)
@@ -193,7 +168,7 @@ def test_a_flow_says_where_each_pixel_comes_from(dx, dy):
 
 def test_a_flow_beyond_the_border_gives_the_border():
     x = noise(1, 3, 16, 16)
-    assert torch.allclose(move(x, torch.full((1, 2, 16, 16), -9.0)), x[..., :1, :1].expand_as(x))
+    assert torch.allclose(networks.move(x, torch.full((1, 2, 16, 16), -9.0)), x[..., :1, :1].expand_as(x))
 
 
 def test_l_draws_a_flow_in_two_channels_more():
@@ -210,10 +185,6 @@ def test_l_draws_a_flow_in_two_channels_more():
 # blocks
 
 
-def normal(*shape):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
-
-
 def pass_through(conv):
     """A convolution that returns its input."""
     nn.init.dirac_(conv.weight)
@@ -222,7 +193,7 @@ def pass_through(conv):
 
 @pytest.mark.parametrize("order", ["relu-bn", "bn-relu"])
 def test_encoding_block_cuts_negative_values_and_averages_blocks_of_four(order):
-    block = encoding_block(1, 1, order).eval()
+    block = networks.encoding_block(1, 1, order).eval()
     pass_through(block.conv)
     x = torch.tensor([[1.0, 2, 10, 20], [3, 4, 30, -40]]).view(1, 1, 2, 4)
     assert torch.allclose(block(x), torch.tensor([2.5, 15.0]).view(1, 1, 1, 2), rtol=1e-4)
@@ -230,8 +201,8 @@ def test_encoding_block_cuts_negative_values_and_averages_blocks_of_four(order):
 
 def test_paper_normalises_after_the_relu():
     """Then each channel has mean 0 and the output has both signs; as released, nothing is negative."""
-    x = normal(8, 3, 8, 8)
-    paper, released = encoding_block(3, 5, "relu-bn"), encoding_block(3, 5, "bn-relu")
+    x = noise(8, 3, 8, 8) - 0.5
+    paper, released = networks.encoding_block(3, 5, "relu-bn"), networks.encoding_block(3, 5, "bn-relu")
     released.load_state_dict(paper.state_dict())
     y = paper(x)
     assert y.shape == (8, 5, 4, 4)
@@ -241,7 +212,7 @@ def test_paper_normalises_after_the_relu():
 
 
 def test_decoding_block_repeats_pixels_and_cuts_negative_values():
-    block = decoding_block(1, 1).eval()
+    block = networks.decoding_block(1, 1).eval()
     pass_through(block.conv)
     y = block(torch.tensor([[1.0, -2.0], [3.0, 4.0]]).view(1, 1, 2, 2))
     expected = torch.tensor([[1.0, 1, 0, 0], [1, 1, 0, 0], [3, 3, 4, 4], [3, 3, 4, 4]])
@@ -249,7 +220,7 @@ def test_decoding_block_repeats_pixels_and_cuts_negative_values():
 
 
 def test_residual_block_adds_its_input_and_ends_without_a_relu():
-    block = ResidualBlock(2).eval()
+    block = networks.ResidualBlock(2).eval()
     pass_through(block.conv1)
     pass_through(block.conv2)
     x = torch.tensor([1.0, -3.0]).view(1, 2, 1, 1).expand(1, 2, 4, 4)
@@ -267,7 +238,7 @@ def test_only_the_unet_returns_its_input_and_sees_past_its_deepest_block(skips):
 
     Their widths follow from the numbers of parameters in test_networks.
     """
-    net, x = EncoderDecoder(5, 4, 3, 16, "bn-relu", skips).eval(), normal(2, 5, 16, 24)
+    net, x = EncoderDecoder(5, 4, 3, 16, "bn-relu", skips).eval(), noise(2, 5, 16, 24) - 0.5
     nn.init.zeros_(net.encoder[-1].conv.weight)
     y, other = net(x), net(-x)
     assert y.shape == (2, net.outputs, 16, 24)
@@ -277,7 +248,7 @@ def test_only_the_unet_returns_its_input_and_sees_past_its_deepest_block(skips):
 
 def test_a_dilated_block_sees_further():
     for dilation in (1, 4):
-        block = ResidualBlock(1, dilation).eval().requires_grad_(False)
+        block = networks.ResidualBlock(1, dilation).eval().requires_grad_(False)
         for conv in (block.conv1, block.conv2):
             conv.weight.fill_(1.0)
             conv.bias.fill_(0.0)

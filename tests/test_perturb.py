@@ -4,14 +4,10 @@ import colorsys
 
 import pytest
 import torch
-from training_cases import seeded
+from training_cases import noise, seeded
 
 from animask import perturb
 from animask.perturb import augment, cut_below, hue_shift, p_test, p_train, resampling, stretch, strips
-
-
-def noise(*shape):
-    return torch.rand(shape, generator=seeded())
 
 
 def box(low, high, size=64):
@@ -205,9 +201,6 @@ def test_a_by_hand(monkeypatch, drawn, x, expected):
     asked = let_draw(monkeypatch, **drawn)
     assert torch.allclose(augment(x), expected, atol=1e-5)
     assert asked == [(0.9, 1.1), (-0.1, 0.1)], "the ranges of the paper"
-
-
-# both
 
 
 @pytest.mark.parametrize("change", [augment, lambda x, y=None: p_train(x[:, :1], "median", generator=y)])

@@ -23,7 +23,6 @@ from animask.weights import load_model, read_metadata
 
 WORLD = 2
 
-
 pytestmark = pytest.mark.usefixtures("cache")
 
 
@@ -84,23 +83,7 @@ def test_a_lost_process_is_told_in_a_sentence():
         own.highest(0.0)
 
 
-# whole runs
-
-
 FLAGS = "--preset tiny --perceptual lpips --device cpu --batch 2 --steps 4 --precision fp32"
-
-
-def test_a_run_with_processes_of_its_own(data, tmp_path):
-    arguments = ["train", "--dataset", str(data), "--out", str(tmp_path / "run"), *FLAGS.split(), "--ranks", "2"]
-    process = start(main, arguments, output=tmp_path / "out")
-    assert list(finish(process)) == [0], heard(tmp_path / "out")
-    assert heard(tmp_path / "out", "stdout") == f"{tmp_path / 'run/weights.safetensors'}\n"
-    said = heard(tmp_path / "out")
-    assert said.count("finished at step 4") == 1
-    assert "Traceback" not in said
-    position = read_metadata(tmp_path / "run" / CHECKPOINT)
-    assert (position["step"], position["samples"]) == ("4", "16")
-    assert load_model(tmp_path / "run/weights.safetensors").config == TINY
 
 
 def test_ctrl_c_ends_all_at_the_same_step(data, tmp_path):
@@ -114,17 +97,19 @@ def test_ctrl_c_ends_all_at_the_same_step(data, tmp_path):
     assert (out / "weights.safetensors").is_file()
 
 
-def test_torchrun_trains_on_two_ranks_and_one_writes(data, tmp_path):
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(WORLD)]
-    command += ["-m", "animask", "train", "--dataset", "vox", "--data", str(data), *FLAGS.split()]
+@pytest.mark.parametrize("torchrun", [False, True])
+def test_two_processes_train_and_one_writes(torchrun, data, tmp_path):
+    out, launcher = tmp_path / "run", f"torch.distributed.run --standalone --nproc-per-node {WORLD} -m animask"
+    command = [sys.executable, "-m", *(launcher.split() if torchrun else ("animask",)), "train", *FLAGS.split()]
+    command += ["--dataset", "vox", "--data", str(data), "--out", str(out), *(() if torchrun else ("--ranks", "2"))]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command += ["--out", str(tmp_path / "run")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == f"{tmp_path / 'run/weights.safetensors'}\n"
-    assert done.stderr.count("finished at step 4") == 1
-    lines = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == [4, 4]
+    assert (done.returncode, done.stdout) == (0, f"{out / 'weights.safetensors'}\n"), done.stderr
+    assert done.stderr.count("finished at step 4") == 1 and "Traceback" not in done.stderr
+    assert [json.loads(line)["step"] for line in (out / "log.jsonl").read_text().splitlines()] == [4, 4]
+    position = read_metadata(out / CHECKPOINT)
+    assert (position["step"], position["samples"]) == ("4", "16")
+    assert load_model(out / "weights.safetensors").config == TINY
 
 
 def test_missing_data_end_all_ranks_and_are_told_once(tmp_path):

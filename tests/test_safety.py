@@ -3,14 +3,12 @@
 import os
 import shutil
 import signal
-import subprocess
 import time
 import tomllib
 from pathlib import Path
 
 import pytest
-from conftest import full_disk
-from imageio_ffmpeg import get_ffmpeg_exe
+from conftest import ffmpeg, full_disk
 from training_cases import finish, heard, start
 
 from animask.cli import main
@@ -111,7 +109,7 @@ OVERWRITE = ["animate", *FAST, "--weights=weights.safetensors", "--overwrite", "
 @pytest.mark.parametrize(("name", "number", "code"), [("old.mp4", signal.SIGINT, 130), ("frames", signal.SIGTERM, 143)])
 def test_animate_interrupted_leaves_what_was_there(name, number, code, place, tmp_path):
     source = ["-f", "lavfi", "-i", "testsrc2=s=320x240:r=30:d=30", "-pix_fmt", "yuv420p", "-preset", "ultrafast"]
-    subprocess.run([get_ffmpeg_exe(), "-loglevel", "error", "-y", *source, "driver.mp4"], check=True)
+    ffmpeg(*source, "driver.mp4")
     out, said = place / "out", tmp_path / "said"
     (out / "old.mp4").write_bytes(b"mine")
     process = start(main, [*OVERWRITE, str(out / name)], output=said)

@@ -81,9 +81,6 @@ def test_long_shots_are_divided_equally_and_a_cut_inside_a_dissolve_makes_none()
     assert list_shots([30, 50], 100, 100, [(20, 35)]) == [(0, 20), (35, 50), (50, 100)]
 
 
-# drivers
-
-
 def scene(identity: int, at: int, colour: int) -> np.ndarray:
     """A head at a place on a plain ground; without one where it lies outside."""
     picture = np.full((HEIGHT, WIDTH + 2 * HEAD, 3), colour, np.uint8)

@@ -1,8 +1,12 @@
-"""How the package is built: which module may import which, what is imported when, and what no module may do."""
+"""How the package is built: which module may import which, what no module may do, and its public names."""
 
 import ast
 import re
 from pathlib import Path
+
+import pytest
+
+import animask
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "animask"
@@ -162,6 +166,12 @@ def test_draws_name_their_generator():
         if nameless or of_numpy or (root == "random" and rest not in ("", "Random")):
             wrong.append((path, node, name))
     check(wrong)
+
+
+def test_public_names_are_found_and_no_others():
+    assert [getattr(animask, name).__name__ for name in animask.__all__] == animask.__all__
+    with pytest.raises(AttributeError, match="animat"):
+        _ = animask.animat
 
 
 def test_the_readme_names_every_module():

@@ -25,7 +25,6 @@ from animask.weights import load_model, read_metadata, read_tensors
 
 STEPS = 6
 
-
 pytestmark = pytest.mark.usefixtures("cache")
 
 
@@ -105,9 +104,6 @@ def test_weights_of_other_sizes_are_refused(tiny_weights):
     assert torch.equal(new_model(TINY, 0, str(tiny_weights)).h.head.weight, load_model(tiny_weights).h.head.weight)
     with pytest.raises(InputError, match="sizes"):
         new_model(update(TINY, {"width": 8}), 0, str(tiny_weights))
-
-
-# killed and resumed
 
 
 def die_after(step: int, out: Path, data: Path, changes: dict[str, Any]) -> None:

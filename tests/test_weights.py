@@ -1,11 +1,11 @@
 """Weights: what a name means, what is downloaded, what loads, and what is refused with a sentence."""
 
+import hashlib
 import json
 import struct
 import subprocess
 import sys
 from dataclasses import asdict
-from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -15,16 +15,13 @@ from safetensors.torch import load_file, save_file
 from animask import weights
 from animask.config import MODEL_PRESETS, ModelConfig
 from animask.errors import AnimaskError, InputError, MissingError
+from animask.files import sha256
 from animask.images import to_tensor
 from animask.model import Animator
 from animask.toons import pose_at, render, sample_identity
 from animask.weights import fetch_vgg19, find_weights, load_model, read_metadata, read_tensors, save_model
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-
-
-def digest(path: Path) -> str:
-    return sha256(path.read_bytes()).hexdigest()
 
 
 def flipped(content: bytes) -> bytes:
@@ -55,7 +52,7 @@ def test_looking_at_weights_imports_neither_torch_nor_the_hub(tiny_weights):
 def test_a_bundled_name_is_the_default_and_a_changed_or_missing_file_is_named(tmp_path, tiny_weights, monkeypatch):
     path = tmp_path / f"{weights.DEFAULT}.safetensors"
     path.write_bytes(tiny_weights.read_bytes())
-    (tmp_path / weights.SUMS).write_text(f"{digest(path)}  {path.name}\n")
+    (tmp_path / weights.SUMS).write_text(f"{sha256(path)}  {path.name}\n")
     monkeypatch.setattr(weights, "bundled_folder", lambda: tmp_path)
     assert find_weights().path == find_weights(weights.DEFAULT).path == path
     path.write_bytes(flipped(path.read_bytes()))
@@ -69,7 +66,7 @@ def test_a_bundled_name_is_the_default_and_a_changed_or_missing_file_is_named(tm
 def test_the_bundled_files_have_their_hashes():
     folder = weights.bundled_folder()
     networks = [path for path in folder.iterdir() if path.suffix in (".safetensors", ".tflite", ".onnx")]
-    sums = sorted(f"{digest(path)}  {path.name}" for path in networks)
+    sums = sorted(f"{sha256(path)}  {path.name}" for path in networks)
     assert sorted((folder / weights.SUMS).read_text().splitlines()) == sums
 
 
@@ -81,7 +78,7 @@ def put(hub: Path, repo: str, content: bytes) -> Path:
     folder = hub / f"models--{repo.replace('/', '--')}"
     for part in ("blobs", "refs", f"snapshots/{COMMIT}"):
         (folder / part).mkdir(parents=True)
-    blob = folder / "blobs" / sha256(content).hexdigest()
+    blob = folder / "blobs" / hashlib.sha256(content).hexdigest()
     blob.write_bytes(content)
     (folder / "refs" / "main").write_text(COMMIT)
     path = folder / "snapshots" / COMMIT / "model.safetensors"
@@ -109,7 +106,7 @@ def test_weights_on_the_hub_come_once(name, hub, tiny_weights, monkeypatch):
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
     found = find_weights(name)
-    assert (found.digest, found.revision) == (digest(tiny_weights), COMMIT)
+    assert (found.digest, found.revision) == (sha256(tiny_weights), COMMIT)
     assert find_weights(name) == found
     assert asked == [("o/r", "model.safetensors", name.partition("@")[2] or "main")]
 
@@ -179,9 +176,6 @@ def test_pickles_are_refused(name, tmp_path):
     assert "pickle" in caught.value.hint
 
 
-# configuration, shapes, values
-
-
 HUGE = asdict(ModelConfig(resolution=1024, blocks=8, width=1024, max_channels=8192))  # which no machine can hold
 
 
@@ -209,9 +203,6 @@ def test_what_is_no_whole_model_is_refused_by_name(tensors, config, words, tiny_
     save_file(kept, tmp_path / "x.safetensors", about if about["config"] else {})
     with pytest.raises(InputError, match=words):
         load_model(tmp_path / "x.safetensors")
-
-
-# writing
 
 
 def test_a_model_that_is_not_finite_in_fp16_is_not_written(tmp_path):

@@ -121,6 +121,10 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+def noise(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.rand(shape, generator=seeded(seed))
+
+
 def disc(x: float, y: float, radius: float, value: float = 0.8, side: int = 64) -> torch.Tensor:
     """A bright disc on black, (1, 1, side, side); places and radius in pixels."""
     at = torch.arange(side) + 0.5
@@ -130,6 +134,14 @@ def disc(x: float, y: float, radius: float, value: float = 0.8, side: int = 64) 
 def centre(mask: torch.Tensor) -> tuple[float, float]:
     at = torch.arange(mask.shape[3]) + 0.5
     return tuple(float((mask.sum(axis).flatten() * at).sum() / mask.sum()) for axis in ((0, 1, 2), (0, 1, 3)))
+
+
+def moved(model: Animator) -> set[str]:
+    """Names of the networks that got a gradient, which must then have reached all of their parameters."""
+    gradients = {name: [parameter.grad for parameter in getattr(model, name).parameters()] for name in "mrlh"}
+    names = {name for name, found in gradients.items() if any(x is not None and x.any() for x in found)}
+    assert all(x is not None for name in names for x in gradients[name])
+    return names
 
 
 def numbers(figures: dict[str, torch.Tensor]) -> dict[str, float]:
