@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from conftest import FPS, FRAMES
 from test_streaming import broken
+from training_cases import SIDE
 
 from animask import animation
 from animask.animation import Job, Session, Settings, Summary, animate_file, animate_many, list_jobs, preview_crops
@@ -17,8 +18,6 @@ from animask.images import read_image
 from animask.toons import Pose, render, sample_identity
 from animask.video import probe, read_frames, write_video
 from animask.weights import save_model
-
-SIDE = 64
 
 
 @pytest.fixture
@@ -104,12 +103,6 @@ def test_cuts_are_in_the_report_and_the_sound_stays_whole(tiny_model, picture, s
     assert (made.width, made.height) == (96, 96), "all of the picture"
 
 
-@pytest.fixture
-def brief(settings):
-    """The first three frames."""
-    return replace(settings, end=0.1)
-
-
 def test_outputs_are_named_after_their_sources():
     sources = [Path(name) for name in ("a.png", "x/b.jpg", "y/A.jpg", "z/a.webp", "a-2.png")]
     names = ("a.mp4", "b.mp4", "A-2.mp4", "a-3.mp4", "a-2-2.mp4")
@@ -152,40 +145,40 @@ def test_outputs_in_conflict_are_refused_before_anything_is_done(outputs):
         animate_many(jobs)
 
 
-def test_one_failure_does_not_stop_the_rest(folder, brief, monkeypatch):
+def test_one_failure_does_not_stop_the_rest(folder, settings, monkeypatch):
     calls = []
     for name in ("load_model", "probe"):
         real = getattr(animation, name)
         monkeypatch.setattr(animation, name, lambda *given, real=real: calls.append(real) or real(*given))
     told: list[str] = []
     jobs = list_jobs([Path(name) for name in ("a.png", "bad.png", "b.png")], Path("d.mp4"), Path("new/out"))
-    summary = animate_many(jobs, brief, tell=told.append)
+    summary = animate_many(jobs, settings, tell=told.append)
     assert [report.output for report in summary.made] == ["new/out/a.mp4", "new/out/b.mp4"]
     assert [(failure.source, failure.exit_code) for failure in summary.failed] == [("bad.png", 2)]
-    assert [probe(folder / report.output).frames for report in summary.made] == [3, 3]
+    assert [probe(folder / report.output).frames for report in summary.made] == [FRAMES] * 2
     assert len(calls) == 2, "one model, and one look at the driver"
     assert len(told) == 3
     assert sorted(path.name for path in (folder / "new/out").iterdir()) == ["a.mp4", "b.mp4"]
 
 
-def test_what_nobody_foresaw_is_told_with_its_traceback_and_stops_nothing(folder, brief, monkeypatch):
+def test_what_nobody_foresaw_is_told_with_its_traceback_and_stops_nothing(folder, settings, monkeypatch):
     def fail(*given: object, **more: object) -> None:
         raise ZeroDivisionError("a fault of ours")
 
     monkeypatch.setattr(animation, "animate_file", fail)
     told: list[str] = []
     jobs = list_jobs([Path("a.png"), Path("b.png")], Path("d.mp4"), Path("o"))
-    assert len(animate_many(jobs, brief, tell=told.append).failed) == 2
+    assert len(animate_many(jobs, settings, tell=told.append).failed) == 2
     assert "Traceback" in told[0]
 
 
-def test_existing_outputs_are_kept_or_left_out(folder, brief):
+def test_existing_outputs_are_kept_or_left_out(folder, settings):
     jobs = list_jobs([Path("a.png"), Path("b.png")], Path("d.mp4"), Path("out"))
     (folder / "out").mkdir()
     (folder / "out" / "a.mp4").write_bytes(b"mine")
-    summary = animate_many(jobs, brief)
+    summary = animate_many(jobs, settings)
     assert len(summary.made) == len(summary.failed) == 1
-    absent = replace(brief, weights="absent.safetensors")
+    absent = replace(settings, weights="absent.safetensors")
     assert animate_many(jobs, absent, skip_existing=True) == Summary(skipped=["out/a.mp4", "out/b.mp4"])
     assert (folder / "out" / "a.mp4").read_bytes() == b"mine"
     with pytest.raises(MissingError, match="absent"):  # once, where something is left to do

@@ -169,16 +169,12 @@ def test_files_get_lines_and_loading_is_no_part_of_the_speed(monkeypatch, capsys
     ]
 
 
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
 @pytest.mark.parametrize("quiet", [False, True])
 def test_a_terminal_shows_a_bar_with_count_speed_and_time_left(quiet, monkeypatch):
     for name, value in (("TERM", "xterm"), ("COLUMNS", "100")):
         monkeypatch.setenv(name, value)
-    terminal = Terminal()
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
     monkeypatch.setattr(sys, "stderr", terminal)
     with screen.progress_bar("animating", "frames", quiet) as show:
         for done in range(1, 6):

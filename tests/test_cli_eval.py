@@ -3,13 +3,13 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
+from test_evaluation import grey
 
 from animask.cases import Settings
 from animask.images import write_image
 
-SMALL = ["--metrics", "l1", "--limit", "1", "--frames", "3", "--device", "cpu"]
+SMALL = ["--metrics", "l1", "--limit", "1", "--frames", "3"]
 
 
 pytestmark = pytest.mark.usefixtures("surroundings")
@@ -37,7 +37,7 @@ def test_flags_become_settings(run, monkeypatch, tiny_weights, tmp_path):
     made = []
     monkeypatch.setattr("animask.cli.eval.measure", lambda settings, *rest: made.append(settings))
     run("eval")
-    assert made.pop() == Settings(weights=str(tiny_weights))
+    assert made.pop() == Settings(weights=str(tiny_weights), device="cpu")
     arguments = "--dataset vox --protocol animation --metrics csim akd --ablation no_id --threshold 0.2 --scale 1"
     run(f"eval {arguments} --data {tmp_path} --predictions a=b c=d")
     assert made.pop() == Settings(
@@ -45,6 +45,7 @@ def test_flags_become_settings(run, monkeypatch, tiny_weights, tmp_path):
         dataset="vox",
         data=tmp_path,
         weights=str(tiny_weights),
+        device="cpu",
         protocol="animation",
         ablations=("no_id",),
         threshold=0.2,
@@ -71,7 +72,7 @@ def test_known_mistakes_are_one_sentence(run, arguments, code, words):
 
 def test_a_video_that_was_left_out_shows_in_the_exit_code(run, tmp_path):
     (tmp_path / "test").mkdir()
-    write_image(tmp_path / "test" / "a#1.png", np.hstack([np.full((64, 64, 3), n, np.uint8) for n in (0, 51)]))
+    write_image(tmp_path / "test" / "a#1.png", grey(0, 51))
     (tmp_path / "test" / "b#1.png").write_bytes(b"nothing")
     code, out, err = run("eval", "--dataset", tmp_path, "--metrics", "l1", "--json")
     assert code == 1

@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import pytest
+from training_cases import SIDE
 
 from animask.animation import Settings, animate_file
 from animask.crops import FEATHER, crop_face, enclose, follow, named_crop, paste, picture_part
@@ -10,9 +11,6 @@ from animask.errors import InputError, MissingError
 from animask.faces import Box
 from animask.images import read_image, write_image
 from animask.toons import Pose, render, sample_identity
-
-SIDE = 64
-
 
 # by name
 

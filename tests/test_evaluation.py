@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from training_cases import SIDE
 
 from animask.cases import FIRST_DRIVER, TOON_RATE, TOON_VIDEOS, Settings, plan
-from animask.config import MODEL_PRESETS
 from animask.detectors import DETECTORS, Detector
 from animask.errors import AnimaskError, InputError, MissingError
 from animask.evaluation import PUBLISHED, evaluate, show, sum_up, tabulate
@@ -17,8 +17,6 @@ from animask.files import sha256
 from animask.images import to_tensor, write_image
 from animask.metrics import Score
 from animask.toons import pose_at, render, sample_identity
-
-SIDE = MODEL_PRESETS["tiny"].resolution
 
 
 @pytest.fixture

@@ -5,15 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from training_cases import TINY
 
 from animask import exporting
-from animask.config import MODEL_PRESETS
 from animask.errors import InputError, MissingError
 from animask.exporting import export_onnx
 from animask.model import Animator
 from animask.weights import load_model, save_model
 
-TINY = MODEL_PRESETS["tiny"]
 onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 
 

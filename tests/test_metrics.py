@@ -69,9 +69,7 @@ def test_shapes_that_would_broadcast_are_refused(metric, shape):
         metric(torch.zeros(2, *shape), torch.zeros(1, *shape))
 
 
-# key points, NaN where one is not visible
-
-NONE = (math.nan, math.nan)
+NONE = (math.nan, math.nan)  # a key point that is not visible
 TRUTH = torch.tensor([[(10.0, 20.0), (30.0, 40.0), (50.0, 60.0)]])
 
 
@@ -93,8 +91,6 @@ def test_a_missing_joint_is_left_out_of_akd_and_counts_in_mkr(output, truth, dis
     assert equals(akd(output, truth), distance)
     assert equals(mkr(output, truth), missing)
 
-
-# embeddings
 
 EAST, NORTH, AT_60 = (torch.tensor([xy]) for xy in ([1.0, 0.0], [0.0, 1.0], [0.5, 0.75**0.5]))
 

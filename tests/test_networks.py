@@ -37,7 +37,7 @@ def gflop_per_frame(config):
 @pytest.mark.parametrize(
     ("preset", "millions", "gflop"),
     [
-        ("paper", (12.56, 31.36, 7.53, 37.64), 204),  # as the released networks
+        ("paper", (12.56, 31.36, 7.53, 37.64), 204),  # as the released networks have
         ("released", (12.56, 31.36, 7.53, 37.64), 204),
         ("compact", (0.88, 1.534, 0.488, 2.361), 14.85),
     ],

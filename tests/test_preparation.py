@@ -103,19 +103,17 @@ def test_videos_are_told_by_what_is_in_them_and_the_rest_is_counted(driver, tmp_
     assert find(tmp_path, stills=True) == (stills, {"no video or picture": 2, "a video": 5})
 
 
-def test_identities_are_sub_folders_or_files(tmp_path):
+def test_identities_are_sub_folders_or_files_and_a_folder_of_pictures_is_a_video(tmp_path):
     touch(tmp_path, "alice/a.mp4", "alice/day#1/b.MOV", "talk.webm", "id7#part#2.avi", ".hidden/c.mp4")
+    touch(tmp_path, "dora/1.png", "dora/2.png")
     assert find(tmp_path)[0] == {
         "alice#a": "alice/a.mp4",
         "alice#day-1-b": "alice/day#1/b.MOV",
+        "dora": "dora",
         "talk": "talk.webm",
         "id7#part-2": "id7#part#2.avi",
     }
-
-
-def test_a_folder_of_pictures_is_a_video(tmp_path):
-    touch(tmp_path, "dora/1.png", "dora/2.png")
-    assert find(tmp_path) == find(tmp_path / "dora") == ({"dora": "dora"}, {})
+    assert find(tmp_path / "dora") == ({"dora": "dora"}, {})
 
 
 def test_two_of_one_name_are_refused_but_one_may_be_given_twice(tmp_path):

@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from training_cases import SIDE
 
 from animask.errors import AnimaskError
 from animask.images import to_images, to_tensor
 from animask.model import Animator
 from animask.streaming import COLUMNS, Layout, animate, at_precision, prefetch
-
-SIDE = 64
 
 
 def noise(count: int, height: int = SIDE, width: int = SIDE) -> list[np.ndarray]:

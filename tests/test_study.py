@@ -8,16 +8,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from training_cases import SIDE
 
 from animask.cases import Settings, list_cases, plan
-from animask.config import MODEL_PRESETS
 from animask.errors import InputError
 from animask.evaluation import evaluate
 from animask.images import read_image, write_image
 from animask.study import count_answers, interval, write_study
 from animask.video import probe
-
-SIDE = MODEL_PRESETS["tiny"].resolution
 
 
 @pytest.fixture

@@ -106,6 +106,9 @@ def test_weights_of_other_sizes_are_refused(tiny_weights):
         new_model(update(TINY, {"width": 8}), 0, str(tiny_weights))
 
 
+# how a run ends and goes on
+
+
 def die_after(step: int, out: Path, data: Path, changes: dict[str, Any]) -> None:
     """A run that is killed when it has told its figures of a step."""
 
@@ -120,7 +123,7 @@ def test_steps_a_kill_and_a_resumption_equal_a_run_without_them(whole, data, cha
     out = tmp_path / "run"
     changes = {**changes, "save_every": 2, "preview_every": 4}
     process = start(die_after, 5, out, data, changes, output=tmp_path / "out")
-    assert list(finish(process)) == [-signal.SIGKILL]
+    assert finish(process) == -signal.SIGKILL
     assert read_metadata(out / CHECKPOINT)["step"] == "4"
     with pytest.raises(InputError, match="holds a run already") as caught:
         run_tiny(out, data, **changes)
@@ -131,9 +134,6 @@ def test_steps_a_kill_and_a_resumption_equal_a_run_without_them(whole, data, cha
     assert [line["step"] for line in log_of(out) if "loss" in line] == list(range(1, STEPS + 1)), "step 5 once"
     run_tiny(out, data, resume=True, **changes)
     assert_same(out / CHECKPOINT, whole / CHECKPOINT)
-
-
-# ended in good order
 
 
 @pytest.mark.parametrize(("number", "word"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")])

@@ -299,9 +299,6 @@ def test_transparent_frames_lie_on_the_background(tmp_path, name):
     assert frame[32, 32] == pytest.approx([0, 0, 255], abs=6)
 
 
-# streams
-
-
 def test_the_default_streams_are_taken(clip, tmp_path):
     """Two pictures and two sounds, of which the second ones are marked; and a cover before all."""
     path, cover = tmp_path / "two.mkv", tmp_path / "cover.mp4"

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -186,11 +186,10 @@ def heard(output: Path, name: str = "stderr") -> str:
     return output.with_suffix(f".{name}").read_text(encoding="utf-8")
 
 
-def finish(*processes: BaseProcess) -> Iterator[int]:
-    """Exit codes; what hangs is killed, and has the code of that."""
-    for process in processes:
-        process.join(300)
-        if process.exitcode is None:
-            process.kill()
-            process.join()
-        yield process.exitcode or 0
+def finish(process: BaseProcess) -> int:
+    """The exit code; what hangs is killed, and has the code of that."""
+    process.join(300)
+    if process.exitcode is None:
+        process.kill()
+        process.join()
+    return process.exitcode or 0
