@@ -5,7 +5,7 @@ import logging
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -132,10 +132,7 @@ class Job(NamedTuple):
 
 
 class Scene(NamedTuple):
-    """What a job works on: a picture, RGB uint8 (H, W, 3), its square, and a part of a driver with its squares.
-
-    remarks: what should be said of the driver.
-    """
+    """What a job works on: a picture, RGB uint8 (H, W, 3), its square; a driver's part, squares, and remarks on it."""
 
     picture: np.ndarray
     source: Crop
@@ -199,11 +196,10 @@ def animate_file(
     scene, settings, weights = open_scene(job, session), session.settings, session.weights
     part, silent = scene.part, job.output.is_dir() or job.output.suffix.lower() in ("", ".gif")
     sound = part.info.path if settings.audio and part.info.has_audio and not silent else None
-    with warnings.catch_warnings(record=True) as caught, closing(render(scene, session)) as ready:
+    begin, crf, overwrite = float(part.first / part.rate), settings.quality, settings.overwrite
+    with warnings.catch_warnings(record=True) as caught, closing(render(scene, session, progress)) as ready:
         warnings.simplefilter("always", UserWarning)
-        counted, begin = count(ready, part.stop - part.first, progress), float(part.first / part.rate)
-        crf, overwrite = settings.quality, settings.overwrite
-        width, height, frames = write_video(job.output, counted, part.rate, sound, begin, crf, overwrite)
+        width, height, frames = write_video(job.output, ready, part.rate, sound, begin, crf, overwrite)
     return Report(
         source=str(source),
         driver=str(driver),
@@ -263,29 +259,20 @@ def open_driver(path: Path, session: Session) -> tuple[Part, list[Shot], list[st
     return part, *follow_head(part, settings.driver_face, session.side)
 
 
-def render(scene: Scene, session: Session) -> Generator[np.ndarray, None, None]:
-    """The frames of a scene as they are written."""
+def render(scene: Scene, session: Session, progress: Progress) -> Generator[np.ndarray, None, None]:
+    """The frames of a scene as they are written; progress(done, total) is called when the next one is asked for."""
     settings, side, square = session.settings, session.side, scene.source.square
     batch, layout, threshold, scale = settings.batch, settings.layout, settings.threshold, settings.scale
     source = crop_resize(scene.picture, square, side)
     driver = prefetch(read_squares(scene.part, scene.shots, side), batch)
     frames = animate(session.model, source, driver, batch=batch, layout=layout, threshold=threshold, scale=scale)
     with closing(driver), closing(prefetch(frames, batch)) as ready:  # frames end first
-        if settings.paste:
-            yield from paste(ready, scene.picture, square)
-        elif layout == "result":
-            height, width = scene.picture.shape[:2]
-            rows, columns = picture_part(square, height, width, side)
-            yield from (frame[rows, columns] for frame in ready)
-        else:
-            yield from ready
-
-
-def count(frames: Iterable[np.ndarray], total: int, progress: Progress) -> Iterator[np.ndarray]:
-    """The frames; progress(done, total) is called when the next one is asked for."""
-    for done, frame in enumerate(frames, 1):
-        yield frame
-        progress(done, total)
+        height, width = scene.picture.shape[:2]
+        part = picture_part(square, height, width, side) if layout == "result" else ...
+        shown = paste(ready, scene.picture, square) if settings.paste else (frame[part] for frame in ready)
+        for done, frame in enumerate(shown, 1):
+            yield frame
+            progress(done, scene.part.stop - scene.part.first)
 
 
 # many jobs
@@ -382,16 +369,13 @@ def animate_many(
             known = error if isinstance(error, AnimaskError) else AnimaskError(f"{type(error).__name__}: {error}")
             if known is not error:  # nobody foresaw it
                 tell(traceback.format_exc())
-            reason = known.message, known.hint, known.exit_code
-            summary.failed.append(Failure(str(job.source), str(job.driver), str(job.output), *reason))
+            paths = str(job.source), str(job.driver), str(job.output)
+            summary.failed.append(Failure(*paths, known.message, known.hint, known.exit_code))
             tell(f"{label}: failed: {known.message}")
         else:
             summary.made.append(report)
             tell(f"{label}: {report.frames} frames, {report.seconds:.1f} s")
     return summary
-
-
-# a drawing of both crops
 
 
 def preview_crops(source: Path, driver: Path, output: Path, settings: Settings | None = None) -> Preview:

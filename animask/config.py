@@ -165,28 +165,14 @@ DATASETS: dict[str, dict[str, Any]] = {
     "toons": {"toons": 1.0, "repeats": 1000},
 }
 # released: the values of the authors' code where they differ from the paper.
+RELEASED_P: Any = {"threshold": 100 / 255, "threshold_train": 100 / 255, "cuts": (15 / 64, 45 / 64)}
+COMPACT_MASKS: Any = {"mask_width": 16, "refiner_width": 24, "mask_blocks": 4, "mask_skips": True, "scale": 1.0}
+COMPACT_LOSS: Any = {"lambda_mask": 10.0, "lambda_looks": 10.0, "flips": "mirror"}
 MODEL_PRESETS = {
     "paper": ModelConfig(),
-    "released": ModelConfig(
-        preset="released",
-        encoder_order="bn-relu",
-        temperature=0.1,
-        mask_shrink="gaussian",
-        threshold=100 / 255,
-        threshold_train=100 / 255,
-        cuts=(15 / 64, 45 / 64),
-    ),
+    "released": ModelConfig("released", encoder_order="bn-relu", temperature=0.1, mask_shrink="gaussian", **RELEASED_P),
     "compact": ModelConfig(
-        preset="compact",
-        width=16,
-        flow=True,
-        max_channels=256,
-        dilations=(1, 2, 4, 8, 4, 2),
-        mask_width=16,
-        refiner_width=24,
-        mask_blocks=4,
-        mask_skips=True,
-        scale=1.0,
+        "compact", width=16, flow=True, max_channels=256, dilations=(1, 2, 4, 8, 4, 2), **COMPACT_MASKS
     ),
     "tiny": ModelConfig(
         "tiny", 64, blocks=2, dilations=(1, 1), width=4, max_channels=16, mask_width=2, refiner_width=4, mask_blocks=2
@@ -195,17 +181,7 @@ MODEL_PRESETS = {
 TRAIN_PRESETS = {
     "paper": TrainConfig(),
     "released": TrainConfig(beta2=0.999, jitter="all", flips="time-or-mirror"),
-    "compact": TrainConfig(
-        masks="taught",
-        lr=1e-3,
-        beta2=0.99,
-        schedule="cosine",
-        warmup=150,
-        ema=0.998,
-        lambda_mask=10.0,
-        lambda_looks=10.0,
-        flips="mirror",
-    ),
+    "compact": TrainConfig("taught", lr=1e-3, beta2=0.99, schedule="cosine", warmup=150, ema=0.998, **COMPACT_LOSS),
     "tiny": TrainConfig(),
 }
 
@@ -269,10 +245,7 @@ def update(config: Any, changes: dict[str, Any], where: str = "the configuration
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """A recipe: sections `[model]` and `[train]`, and `preset` and `dataset` above them.
-
-    path: a TOML file, or the name of a bundled recipe. Raises InputError for anything else.
-    """
+    """A recipe, [model], [train], preset and dataset: a TOML file, or a bundled name; InputError for anything else."""
     bundled = {recipe.stem: recipe for recipe in (Path(__file__).parent / "recipes").glob("*.toml")}
     if not path.exists() and str(path) not in bundled:
         raise InputError(f"{path} does not exist.", f"Give a TOML file or a bundled recipe: {', '.join(bundled)}.")

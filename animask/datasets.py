@@ -183,10 +183,7 @@ def save_array(path: Path, array: np.ndarray) -> None:
 
 
 def fill_cache(clips: list[Clip], resolution: int, folder: Path, workers: int, report: Report) -> dict[str, list[Path]]:
-    """Decode all clips once; returns the cache files by identity, both in the order of `clips`.
-
-    A broken clip is reported and left out; InputError if none is left.
-    """
+    """Clips, decoded once, to cache files by identity, in order; broken ones are reported; InputError if all are."""
 
     def attempt(clip: Clip) -> Path | InputError | OSError:
         try:

@@ -285,22 +285,14 @@ def summarise(
     networks = [detector.about for detector in detectors.values()]
     if "lpips" in settings.metrics:
         networks.append(describe_network("LPIPS 0.1, AlexNet", bundled(FILES["alex"])))
-    return Result(
-        protocol=describe(settings, bench.model.config) | bench.about | ({"published": NETWORKS} if known else {}),
-        metrics={name: METRICS[name].words for name in settings.metrics},
-        networks=networks,
-        columns=columns,
-        shares=shares,
-        published=known,
-        videos=[
-            {"name": x.case.name, "person": x.case.person, "frames": x.frames, "columns": total([x], by_people=False)}
-            for x in records
-        ],
-        failed=failed,
-        people=len({record.case.person for record in records}),
-        frames=sum(record.frames for record in records),
-        seconds=seconds,
-    )
+    protocol = describe(settings, bench.model.config) | bench.about | ({"published": NETWORKS} if known else {})
+    metrics = {name: METRICS[name].words for name in settings.metrics}
+    videos = [
+        {"name": x.case.name, "person": x.case.person, "frames": x.frames, "columns": total([x], by_people=False)}
+        for x in records
+    ]
+    people, frames = len({record.case.person for record in records}), sum(record.frames for record in records)
+    return Result(protocol, metrics, networks, columns, shares, known, videos, failed, people, frames, seconds)
 
 
 def take_strips(bench: Bench, records: list[Record]) -> dict[str, np.ndarray]:

@@ -167,10 +167,7 @@ class LowResGenerator(nn.Module):
 
 
 class HighResGenerator(nn.Module):
-    """h: s, U(m_s), U(driver's mask) and c, (B, 8, R, R), to the final frame f, (B, 3, R, R).
-
-    With flow, s and U(m_s) are moved.
-    """
+    """h: s, U(m_s) (with flow, both moved), U(driver's mask), c, (B, 8, R, R), to the final frame f, (B, 3, R, R)."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

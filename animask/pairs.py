@@ -6,6 +6,7 @@ the samples that it would have seen without the stop. What moves and flips them 
 
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,22 +16,9 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import Dataset
 
+from animask import datasets
 from animask.clay import find_clay, read_clay
 from animask.config import CLAY_SIZE, ModelConfig, TrainConfig
-from animask.datasets import (
-    STRIP_SUFFIXES,
-    TOON_IDENTITIES,
-    TROUPE,
-    Report,
-    cache_folder,
-    fill_cache,
-    list_clips,
-    locate,
-    pack,
-    spread,
-    toon_pool,
-    with_clay,
-)
 from animask.errors import InputError
 from animask.images import fit, read_image
 from animask.perturb import uniform
@@ -117,8 +105,8 @@ class Pairs(Dataset):
         first, second = rng.permutation(len(rows))[:2]
         if not self.clay:
             return Sample(TOON, (rows[first], rows[second]))
-        start = number - number % TROUPE
-        other = start + (number - start + 1 + int(rng.integers(TROUPE - 1))) % TROUPE
+        start = number - number % datasets.TROUPE
+        other = start + (number - start + 1 + int(rng.integers(datasets.TROUPE - 1))) % datasets.TROUPE
         return Sample(TOON, (rows[first], rows[second], np.load(self.pool[other], mmap_mode="r")[second]))
 
 
@@ -208,50 +196,48 @@ def resize(clay: Tensor, size: int) -> Tensor:
     return functional.interpolate(clay, size=size, mode="bilinear" if size > clay.shape[3] else "area")
 
 
-def open_pairs(dataset: str, model: ModelConfig, config: TrainConfig, report: Report) -> tuple[Pairs, Pairs]:
+def open_pairs(dataset: str, model: ModelConfig, config: TrainConfig, report: datasets.Report) -> tuple[Pairs, Pairs]:
     """The training stream of a data set and a held-out stream of plain pairs, decoded into the cache.
 
     dataset: "toons", or what `locate` finds; of it, what has clay where masks are taught. InputError without data.
     """
-    size, folder, taught = model.resolution, cache_folder(), config.masks == "taught"
+    size, folder, taught = model.resolution, datasets.cache_folder(), config.masks == "taught"
+    where, who = (size, folder, config.workers), attrgetter("identity")
     clips: dict[str, list[Path]] = {}
     held_out: dict[str, list[Path]] = {}
     if dataset != "toons":
-        root = locate(dataset, config.data)
-        listed = list_clips(root, "train", config.identities)
-        listed = spread(with_clay(listed) if taught else listed, lambda clip: clip.identity)[: config.limit_videos]
+        root = datasets.locate(dataset, config.data)
+        listed = datasets.list_clips(root, "train", config.identities)
+        listed = datasets.spread(datasets.with_clay(listed) if taught else listed, who)[: config.limit_videos]
         report(f"{len(listed)} training clips in {root}; decoding what is not in the cache yet ({folder})")
-        clips = fill_cache(listed, size, folder, config.workers, report)
+        clips = datasets.fill_cache(listed, *where, report)
         try:
-            listed = spread(list_clips(root, "test", config.identities), lambda clip: clip.identity)[:HELD_OUT_CLIPS]
-            held_out = fill_cache(listed, size, folder, config.workers, report)
+            listed = datasets.spread(datasets.list_clips(root, "test", config.identities), who)[:HELD_OUT_CLIPS]
+            held_out = datasets.fill_cache(listed, *where, report)
         except InputError:
             report("no test split that can be read: held-out figures are of training clips")
             held_out = clips
     if config.toons:
         report(f"{config.toon_pool} toons; rendering those that are not in the cache yet ({folder})")
     pictures = read_pictures(config.stills_dir, size, taught, report) if config.stills else ()
-    pool = toon_pool(TOON_IDENTITIES, config.toon_pool, size, folder, config.workers) if config.toons else ()
-    held_out_pool = () if held_out else toon_pool(0, TROUPE, size, folder, config.workers)
+    pool = datasets.toon_pool(datasets.TOON_IDENTITIES, config.toon_pool, *where) if config.toons else ()
+    held_out_pool = () if held_out else datasets.toon_pool(0, datasets.TROUPE, *where)
     test = Pairs(size, TrainConfig(seed=config.seed), held_out, pool=held_out_pool)
     return Pairs(size, config, clips, pictures, pool), test
 
 
-def read_pictures(folder: str, resolution: int, taught: bool, report: Report) -> tuple[np.ndarray, ...]:
-    """All pictures of a folder as rows of `pack`, centred squares, sorted by name; taught: those with clay, with it.
-
-    A broken picture is reported and left out; InputError if none is left.
-    """
+def read_pictures(folder: str, resolution: int, taught: bool, report: datasets.Report) -> tuple[np.ndarray, ...]:
+    """Pictures of a folder (taught: with clay) as rows of `pack`; broken ones are reported; InputError if all are."""
     if not folder:
         raise InputError("The share `stills` needs a folder of pictures.", "Name it with --stills.")
     pictures = []
-    for path in sorted(path for path in Path(folder).glob("*") if path.suffix.lower() in STRIP_SUFFIXES):
+    for path in sorted(path for path in Path(folder).glob("*") if path.suffix.lower() in datasets.STRIP_SUFFIXES):
         beside = find_clay(path) if taught else None
         if taught and beside is None:
             continue
         try:
             picture, clays = read_image(path), read_clay(beside)[:1] if beside else ()
-            pictures.append(pack([fit(picture, resolution)], list(clays))[0])
+            pictures.append(datasets.pack([fit(picture, resolution)], list(clays))[0])
         except InputError as error:
             report(f"skipped {path.name}: {error}")
     if not pictures:

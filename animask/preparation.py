@@ -159,18 +159,11 @@ def prepare(
                 if path.exists():
                     path.replace(dataset / "test" / path.name)
     kept = [row for row in rows if row.file]
-    train, test = ({row.identity for row in kept if row.partition == half} for half in ("train", "test"))
-    return Summary(
-        dataset=str(dataset),
-        clips=len(kept),
-        seconds=float(sum(row.end - row.start for row in kept) / config.fps),
-        train_identities=len(train),
-        test_identities=len(test),
-        dropped=dict(Counter(row.reason.split(":")[0] for row in rows if row.reason)),
-        left_out=left_out,
-        done=len(todo),
-        done_before=len(originals) - len(todo),
-    )
+    train, test = (len({row.identity for row in kept if row.partition == half}) for half in ("train", "test"))
+    seconds = float(sum(row.end - row.start for row in kept) / config.fps)
+    dropped = dict(Counter(row.reason.split(":")[0] for row in rows if row.reason))
+    done, done_before = len(todo), len(originals) - len(todo)
+    return Summary(str(dataset), len(kept), seconds, train, test, dropped, left_out, done, done_before)
 
 
 # what it is made from
@@ -253,10 +246,7 @@ def shorten(name: str) -> str:
 
 
 def prepare_one(original: Original, dataset: Path, config: PrepareConfig, stopped: threading.Event) -> list[Record]:
-    """Write the clips of one video, or the still of a picture; what could not be read is a row with the reason.
-
-    Raises AnimaskError where nothing can be written, and CancelledError when the run was stopped.
-    """
+    """The rows of a video or picture, written, or why not. AnimaskError: no room; CancelledError: the run stopped."""
     whole, stem = Record(original.label, original.identity), dataset / "train" / original.key
     try:
         if config.stills:

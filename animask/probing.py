@@ -129,10 +129,7 @@ def open_video(path: Path) -> InputContainer:
 
 
 def choose_stream(streams: Iterable[Stream]) -> Any:
-    """The one marked as default, no comment on another, or the first; unlike PyAV's `best` no cover, and decodable.
-
-    None where there is none.
-    """
+    """The default one, no comment on another, or the first, if any; unlike PyAV's `best` no cover, and decodable."""
     usable = [stream for stream in streams if stream.codec_context and not stream.disposition & COVERS]
     return max(usable, key=lambda s: (s.disposition & Disposition.default, not s.disposition & ASIDES), default=None)
 
@@ -170,10 +167,7 @@ def check_rate(path: Path, fps: Fraction, duration: Fraction, count: int) -> int
 
 
 def read_marks(path: Path, container: InputContainer, stream: Any) -> tuple[np.ndarray, av.VideoFrame]:
-    """When each frame begins and the last one ends, in units of the stream's time base; and the first frame.
-
-    Raises InputError where a file is cut off or damaged.
-    """
+    """When each frame begins and the last ends, in the stream's time base; the first frame. InputError for damage."""
     tick, zero, decoder = stream.time_base, start_of(container), make_decoder(stream)
     ends = {stream.index: Fraction(0)}  # seconds in which streams end
     frames: list[av.VideoFrame] = []

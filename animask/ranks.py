@@ -149,10 +149,7 @@ def companions(count: int, device: str, function: Callable[..., Any], *arguments
 
 @contextmanager
 def handling(handler: Any) -> Iterator[None]:
-    """Ctrl-C and SIGTERM go to a handler while inside; what ignores them already, still does.
-
-    Only the main thread of a process gets signals; in others nothing changes.
-    """
+    """Ctrl-C and SIGTERM go to a handler while inside, unless they are ignored already; in the main thread only."""
     main = threading.current_thread() is threading.main_thread()
     before = {x: signal.signal(x, handler) for x in SIGNALS if main and signal.getsignal(x) is not signal.SIG_IGN}
     try:

@@ -36,10 +36,7 @@ PAGE = Path(__file__).with_name("study.html")  # STUDY in it stands for the vide
 
 @dataclass(frozen=True)
 class Votes:
-    """How often a column was chosen, of so many answers; the share with its 95 % interval (Wilson, 1927).
-
-    The interval takes answers for independent; those of one person are not quite.
-    """
+    """How often a column was chosen; the share, its 95 % interval (Wilson, 1927) as if answers were independent."""
 
     chosen: int
     answers: int

@@ -28,11 +28,8 @@ SETTLING = 12  # batches that the statistics of the average are taken of
 
 @torch.no_grad()
 def update_average(ema: Animator, model: Animator, step: int, decay: float) -> None:
-    """Take the weights after step number `step` into their moving average; running statistics are copied.
-
-    The decay starts low, (1 + n) / (10 + n), so that the random weights of the start fade.
-    """
-    share = 1 - min(decay, (1 + step) / (10 + step))
+    """Take the weights after step number `step` into their moving average; running statistics are copied."""
+    share = 1 - min(decay, (1 + step) / (10 + step))  # at first low, so that random weights fade
     torch._foreach_lerp_(list(ema.parameters()), list(model.parameters()), share)
     torch._foreach_copy_(list(ema.buffers()), list(model.buffers()))
 
@@ -140,10 +137,7 @@ def save_checkpoint(trainer: Trainer, run: Path) -> None:
 
 
 def load_checkpoint(trainer: Trainer, run: Path) -> None:
-    """Continue from the checkpoint of a run folder.
-
-    Raises InputError if there is none that can be read, or if it belongs to another model configuration.
-    """
+    """Continue from the checkpoint of a run folder; InputError if it cannot be read, or is of another model."""
     path = run / CHECKPOINT
     about = read_metadata(path)
     saved, wanted = asdict(read_config(path, about)), asdict(trainer.model.config)

@@ -64,10 +64,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended, one of ENDINGS; its last figures, speed and memory.
-
-    weights: their path, empty on ranks that do not lead. memory_mb: of the GPU, 0 without one.
-    """
+    """How a run ended, one of ENDINGS; the path of its weights, empty on ranks that do not lead; memory of the GPU."""
 
     ended: str
     step: int
@@ -143,10 +140,7 @@ def settings(out: Path, resume: bool, init: str | None, recipe: dict[str, Any]) 
 def set_up(
     model_config: ModelConfig, config: TrainConfig, run: Run, ranks: Ranks, report: Report
 ) -> tuple[Trainer, Pairs, list[Case]]:
-    """The trainer at its first step, the training pairs, and for the leading rank the held-out cases.
-
-    What is quick to find missing is looked for first, before data are decoded for hours.
-    """
+    """The trainer, the training pairs, and for the leading rank the held-out cases; what is quick to miss is first."""
     if (run.out / CHECKPOINT).exists() and not run.resume:
         raise InputError(f"{run.out} holds a run already.", "Continue it with --resume, or choose another --out.")
     config = complete(model_config, config, run.dataset, ranks.device, report)
@@ -281,10 +275,7 @@ class Loop:
             self.report(f"step {trainer.step} ({share:.0%})  {shown}  {pace:.1f} samples/s  {minutes:.0f} min left")
 
     def preview(self) -> None:
-        """Held-out figures of the averaged model, a word on masks that show nothing, and a sheet in the run's folder.
-
-        Raises FloatingPointError where the model's values are not finite.
-        """
+        """Held-out figures, a sheet, a word on masks that show nothing; FloatingPointError if values are not finite."""
         step, model, folder = self.trainer.step, self.trainer.ema, self.run.out / PREVIEWS
         values = validate(model, self.cases)
         folder.mkdir(exist_ok=True)

@@ -174,9 +174,8 @@ def load_model(weights: str | Path | Weights = DEFAULT, device: "str | torch.dev
 
 
 def save_model(model: "Animator", path: Path, about: dict[str, str]) -> None:
-    """Write a model as fp16 safetensors, whole or not at all; `about` (data, steps, licence, ...) goes to the metadata.
-
-    Raises AnimaskError if a number is not finite in fp16 or the file cannot be written.
+    """Write a model as fp16 safetensors, with `about` (data, steps, licence, ...) in the metadata, whole or not at all;
+    AnimaskError if a number is not finite in fp16 or the file cannot be written.
     """
     import torch
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from animask import exporting
+from animask import fusion
 from animask.config import MODEL_PRESETS
 from animask.errors import InputError, MissingError
-from animask.exporting import export_onnx
+from animask.fusion import export_onnx
 from animask.model import Animator
 from animask.weights import load_model, save_model
 
@@ -60,7 +60,7 @@ def test_what_is_there_stays(tiny_weights, tmp_path):
 
 
 def test_a_missing_package_is_named(tiny_weights, tmp_path, monkeypatch):
-    monkeypatch.setattr(exporting, "NEEDED", ("onnx", "no_such_package"))
+    monkeypatch.setattr(fusion, "NEEDED", ("onnx", "no_such_package"))
     with pytest.raises(MissingError, match="no_such_package") as caught:
         export_onnx(str(tiny_weights), tmp_path / "model.onnx")
     assert ".[onnx]" in caught.value.hint

@@ -10,10 +10,10 @@ PACKAGE = ROOT / "animask"
 # The layout, a rank a row: a module imports what stands in a row above it or before it in its own, in folders too.
 RANKS = """
 errors files devices config perturb losses metrics
-images probing writer video networks faces clay
-model fusion crops shots datasets pairs detectors preparation
+images probing video networks faces clay
+model crops shots datasets pairs detectors preparation
 weights
-streaming exporting
+fusion streaming
 animation cases benchmark evaluation study \
 ranks lessons trainer training
 cli.screen cli.animate cli.bench cli.eval cli.export cli.info cli.prepare cli.train cli __init__ __main__

@@ -20,7 +20,7 @@ def export(
 
     animask export mine.onnx --weights runs/mine/weights.safetensors
     """
-    from animask.exporting import export_onnx
+    from animask.fusion import export_onnx
 
     export_onnx(weights, output)
     show_result("", str(output), as_json=False)

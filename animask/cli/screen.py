@@ -45,10 +45,7 @@ def say(text: str) -> None:
 
 
 def show_result(result: Any, path: str, as_json: bool) -> None:
-    """The one thing on stdout: the path of what was made, byte for byte, or everything about it as JSON.
-
-    JSON knows no number that is not finite: null.
-    """
+    """The one thing on stdout: a path, byte for byte, or all about what was made as JSON; null is no finite number."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape")  # names of files need not be text
     content = json.loads(json.dumps(result, default=asdict), parse_constant=lambda name: None) if as_json else None
