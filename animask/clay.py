@@ -54,7 +54,7 @@ def paint_clay(picture: np.ndarray, size: int = CLAY_SIZE) -> np.ndarray:
 
 @cache
 def list_triangles() -> np.ndarray:
-    """Delaunay's triangles (N, 3), normals outwards, of the frontal mesh that is seen in nothing, cheeks unrolled."""
+    """Delaunay's triangles (N, 3) of the frontal face that the network sees in nothing, unrolled; normals outwards."""
     side = SIDES[MESH]
     mesh = run_network(MESH, np.zeros((side, side, 3), np.uint8))[1].reshape(-1, 3)
     depth = (mesh[:, 2:] - mesh[:, 2].min()) / np.ptp(mesh[:, 0])

@@ -16,7 +16,6 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from animask.errors import InputError
 from animask.files import read_text, replacing
 
-MAX_CONFIG_BYTES = 1_000_000
 MAX_ITEMS = 64  # of a list
 KEYS: dict[str, type] = {"preset": str, "dataset": str, "model": dict, "train": dict}  # of a recipe
 CLAY_SIZE = 64  # side of clay as data sets keep it, whatever the side of the masks
@@ -165,7 +164,7 @@ DATASETS: dict[str, dict[str, Any]] = {
     "toons": {"toons": 1.0, "repeats": 1000},
 }
 # released: the values of the authors' code where they differ from the paper.
-RELEASED_P: Any = {"threshold": 100 / 255, "threshold_train": 100 / 255, "cuts": (15 / 64, 45 / 64)}
+RELEASED_P: Any = {"threshold": 100 / 255, "threshold_train": 100 / 255, "cuts": (15 / 64, 45 / 64)}  # P_test, P_train
 COMPACT_MASKS: Any = {"mask_width": 16, "refiner_width": 24, "mask_blocks": 4, "mask_skips": True, "scale": 1.0}
 COMPACT_LOSS: Any = {"lambda_mask": 10.0, "lambda_looks": 10.0, "flips": "mirror"}
 MODEL_PRESETS = {
@@ -250,7 +249,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     if not path.exists() and str(path) not in bundled:
         raise InputError(f"{path} does not exist.", f"Give a TOML file or a bundled recipe: {', '.join(bundled)}.")
     try:
-        content = tomllib.loads(read_text(path if path.exists() else bundled[str(path)], MAX_CONFIG_BYTES))
+        content = tomllib.loads(read_text(path if path.exists() else bundled[str(path)], 1_000_000))
     except (ValueError, RecursionError) as error:  # also endless digits, deep nesting
         raise InputError(f"{path} is not a readable TOML file: {error}.") from error
     check_keys(content, KEYS, str(path))

@@ -30,7 +30,6 @@ FRAMES_PER_CLIP = 64  # kept in the cache, spread over the clip: 12.8 MB a clip 
 POSES_PER_TOON = 6
 TROUPE = 8  # toons in a row that strike the same poses
 TOON_IDENTITIES = 1_000_000  # this many from this seed on are for training; those below are held out
-REPORT_SECONDS = 10
 
 Report = Callable[[str], None]
 Item = TypeVar("Item")
@@ -199,7 +198,7 @@ def fill_cache(clips: list[Clip], resolution: int, folder: Path, workers: int, r
         else:
             broken += 1
             report(f"skipped {clip.path.name}: {result}")
-        if time.monotonic() - shown > REPORT_SECONDS:
+        if time.monotonic() - shown > 10:
             shown = time.monotonic()
             report(f"{number} of {len(clips)} clips are decoded")
     if broken:

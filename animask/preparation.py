@@ -5,7 +5,6 @@ prepared.csv says where each clip comes from, and why others were dropped; with 
 
 import csv
 import hashlib
-import io
 import json
 import os
 import threading
@@ -246,7 +245,7 @@ def shorten(name: str) -> str:
 
 
 def prepare_one(original: Original, dataset: Path, config: PrepareConfig, stopped: threading.Event) -> list[Record]:
-    """The rows of a video or picture, written, or why not. AnimaskError: no room; CancelledError: the run stopped."""
+    """Write clips or a still: their rows, or why there are none. AnimaskError if that fails, CancelledError if stopped."""
     whole, stem = Record(original.label, original.identity), dataset / "train" / original.key
     try:
         if config.stills:
@@ -397,10 +396,8 @@ def read_records(dataset: Path) -> list[Record]:
 
 def write_records(dataset: Path, rows: list[Record]) -> None:
     """Write prepared.csv, sorted, in one step."""
-    text = io.StringIO()
-    csv.writer(text).writerows([Record._fields, *sorted(rows)])
-    with replacing(dataset / RECORD) as temporary:
-        temporary.write_text(text.getvalue(), "utf-8", "surrogateescape", newline="")
+    with replacing(dataset / RECORD) as part, part.open("w", -1, "utf-8", "surrogateescape", newline="") as file:
+        csv.writer(file).writerows([Record._fields, *sorted(rows)])
 
 
 def assign_partitions(rows: list[Record], share: float) -> list[Record]:
