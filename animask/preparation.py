@@ -245,7 +245,7 @@ def shorten(name: str) -> str:
 
 
 def prepare_one(original: Original, dataset: Path, config: PrepareConfig, stopped: threading.Event) -> list[Record]:
-    """Write clips or a still: their rows, or why there are none. AnimaskError if that fails, CancelledError if stopped."""
+    """Write clips or a still: their rows, or why none. AnimaskError where that fails, CancelledError if stopped."""
     whole, stem = Record(original.label, original.identity), dataset / "train" / original.key
     try:
         if config.stills:

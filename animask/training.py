@@ -140,7 +140,7 @@ def settings(out: Path, resume: bool, init: str | None, recipe: dict[str, Any]) 
 def set_up(
     model_config: ModelConfig, config: TrainConfig, run: Run, ranks: Ranks, report: Report
 ) -> tuple[Trainer, Pairs, list[Case]]:
-    """Trainer, training pairs, and for the leading rank held-out cases; what is quick to find missing is sought first."""
+    """Trainer, training pairs, held-out cases (of the leading rank); what is quick to find missing is sought first."""
     if (run.out / CHECKPOINT).exists() and not run.resume:
         raise InputError(f"{run.out} holds a run already.", "Continue it with --resume, or choose another --out.")
     config = complete(model_config, config, run.dataset, ranks.device, report)
