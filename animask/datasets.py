@@ -191,17 +191,16 @@ def fill_cache(clips: list[Clip], resolution: int, folder: Path, workers: int, r
             return error
 
     found: dict[str, list[Path]] = {}
-    broken, shown = 0, time.monotonic()
+    shown = time.monotonic()
     for number, (clip, result) in enumerate(zip(clips, in_threads(attempt, clips, workers), strict=True), 1):
         if isinstance(result, Path):
             found.setdefault(clip.identity, []).append(result)
         else:
-            broken += 1
             report(f"skipped {clip.path.name}: {result}")
         if time.monotonic() - shown > 10:
             shown = time.monotonic()
             report(f"{number} of {len(clips)} clips are decoded")
-    if broken:
+    if broken := len(clips) - sum(map(len, found.values())):
         report(f"{broken} of {len(clips)} clips could not be read and are left out")
     if not found:
         raise InputError("None of the clips could be read.", "The lines above say why.")
