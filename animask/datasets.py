@@ -66,7 +66,9 @@ def list_clips(root: Path, split: str, identities: str = "prefix") -> list[Clip]
     """
     divided = any((root / name).is_dir() for name in ("train", "test"))
     folder = root / split if divided else root
-    paths = sorted(path for path in folder.iterdir() if is_clip(path)) if folder.is_dir() else []
+    visible = [path for path in folder.iterdir() if path.name[0] != "."] if folder.is_dir() else []
+    known = VIDEO_SUFFIXES | STRIP_SUFFIXES
+    paths = sorted(x for x in visible if (list_pictures(x) if x.is_dir() else x.suffix.lower() in known))
     clips = [Clip(x, x.name.split("#")[0] if identities == "prefix" else x.name) for x in paths]
     if not divided:
         names = sorted({clip.identity for clip in clips})
@@ -87,15 +89,6 @@ def spread(items: Iterable[Item], identity: Callable[[Item], str]) -> list[Item]
     """The first item of every identity, then the second, and so on, so that any beginning holds many identities."""
     turns: dict[str, count[int]] = defaultdict(count)
     return sorted(items, key=lambda item: next(turns[identity(item)]))
-
-
-def is_clip(path: Path) -> bool:
-    """A video, a strip, or a folder that holds pictures."""
-    if path.name.startswith("."):
-        return False
-    if path.is_dir():
-        return bool(list_pictures(path))
-    return path.suffix.lower() in VIDEO_SUFFIXES | STRIP_SUFFIXES
 
 
 def read_clip(path: Path, resolution: int) -> Iterator[np.ndarray]:

@@ -5,6 +5,7 @@ Frames are (B, 3, R, R) and masks (B, 1, R/4, R/4), float in [0, 1].
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal, NamedTuple
 
 import torch
@@ -50,6 +51,7 @@ class Animator(nn.Module):
         self.r = MaskRefiner(config)
         self.l = LowResGenerator(config)
         self.h = HighResGenerator(config)
+        self.down, self.up = partial(down, factor=config.reduction), partial(up, factor=config.reduction)  # D, U
 
     def refine(self, s: Tensor, m_s: Tensor, m_dp: Tensor) -> Tensor:
         """The perturbed driver mask with the identity of the source; the loss on it trains r only."""
@@ -109,11 +111,3 @@ class Animator(nn.Module):
         m_dr = self.refine(s, m_s, m_dp)  # eq. (5)
         c, f = self.render(s, m_s, m_d)  # eq. (6), (7)
         return Trace(m_s.detach(), m_d.detach(), m_dp, m_dr, c, f)
-
-    def down(self, x: Tensor) -> Tensor:
-        """D of the paper."""
-        return down(x, self.config.reduction)
-
-    def up(self, x: Tensor) -> Tensor:
-        """U of the paper."""
-        return up(x, self.config.reduction)
