@@ -135,20 +135,17 @@ def plan(settings: Settings) -> list[Case]:
         root = locate(settings.dataset, settings.data)
         identities = DATASETS.get(settings.dataset, {}).get("identities", "prefix")
         clips = list_clips(root, "test", identities)
-        drivers = [next_other(clips, place) for place in range(len(clips))] if animates else clips
+        drivers = clips
+        if animates:  # each by the first clip of another identity after it, in a circle
+            if len({clip.identity for clip in clips}) == 1:
+                raise InputError("all test clips show one identity", "use --protocol reconstruction")
+            rings = [clips[place:] + clips[:place] for place in range(len(clips))]
+            drivers = [next(clip for clip in ring if clip.identity != ring[0].identity) for ring in rings]
         cases = [clip_case(*pair, settings.frames) for pair in zip(clips, drivers, strict=True)]
     names = Counter(case.name for case in cases)
     if twice := next((name for name in names if names[name] > 1), None):
         raise InputError(f"two test videos are called {twice}", "give their files different names")
     return (spread(cases, lambda case: case.person) if settings.by_people else cases)[: settings.limit]
-
-
-def next_other(clips: list[Clip], place: int) -> Clip:
-    """The first clip of another identity after a place, in a circle."""
-    for clip in clips[place:] + clips[:place]:
-        if clip.identity != clips[place].identity:
-            return clip
-    raise InputError("all test clips show one identity", "use --protocol reconstruction")
 
 
 def find_prediction(folder: Path, name: str) -> Path:

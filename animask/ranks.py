@@ -66,15 +66,6 @@ class Ranks:
         finally:
             distributed.destroy_process_group()
 
-    @contextmanager
-    def in_turn(self) -> Iterator[None]:
-        """The first rank of every machine goes before the others, so that caches are filled once."""
-        if self.local:
-            self.highest(0)
-        yield
-        if not self.local:
-            self.highest(0)
-
     def share_gradients(self, model: nn.Module) -> None:
         """Give every parameter that learns the mean of its gradients over all ranks."""
         if self.world == 1:

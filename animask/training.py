@@ -96,9 +96,12 @@ def take_part(ranks: Ranks, model_config: ModelConfig, config: TrainConfig, run:
         stack.callback(torch.set_num_threads, torch.get_num_threads())
         if ranks.device.type == "cpu":
             torch.set_num_threads(1)
-        with ranks.in_turn():
-            run.out.mkdir(parents=True, exist_ok=True)
-            trainer, pairs, cases = set_up(model_config, config, run, ranks, report)
+        if ranks.local:  # the first rank of every machine goes before the others, so that caches are filled once
+            ranks.highest(0)
+        run.out.mkdir(parents=True, exist_ok=True)
+        trainer, pairs, cases = set_up(model_config, config, run, ranks, report)
+        if not ranks.local:
+            ranks.highest(0)
         signals = stack.enter_context(catch_signals())
         try:
             return Loop(trainer, run, cases, report).go(pairs, signals)
@@ -316,13 +319,10 @@ def cut_log(run: Path, step: int) -> None:
 def judge_masks(step: int, figures: dict[str, float]) -> str:
     """A word on masks that show nothing, or nothing."""
     mean, motion = figures.get("mask_mean", 0.5), figures.get("mask_motion", 1.0)  # none before the first step
-    if mean < DARK:
-        fault = f"dark (mean {mean:.5f})"
-    elif mean > BRIGHT:
-        fault = f"1 everywhere (mean {mean:.5f})"
-    elif motion < STILL:
-        fault = f"the same for source and driver (mean change {motion:.5f})"
-    else:
+    fault = f"the same for source and driver (mean change {motion:.5f})" if motion < STILL else ""
+    if not DARK <= mean <= BRIGHT:
+        fault = f"{'dark' if mean < DARK else '1 everywhere'} (mean {mean:.5f})"
+    if not fault:
         return ""
     if step <= PATIENCE:
         return f"masks are still {fault}; found masks may need {PATIENCE} steps to wake"
