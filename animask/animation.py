@@ -38,33 +38,27 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Settings:
-    """How files are animated; the flags of `animask animate`.
-
-    threshold, scale: of P_test, None for what the weights say. batch: driver frames at a time. source_crop,
-    driver_crop: "auto", "none", "centre" or "X,Y,SIZE". face, driver_face: the one that "auto" takes, 1 for the
-    largest; None for the largest, where the picture is not a crop already. paste: into the whole picture. quality:
-    crf. start, end: seconds of the driver; fps: None for its own. background: RGB behind transparent pixels.
-    """
+    """How files are animated; the flags of `animask animate`."""
 
     weights: str = DEFAULT
     device: str = "auto"
     precision: str = "auto"
-    batch: int = 8
-    threshold: Threshold | None = None
+    batch: int = 8  # driver frames at a time
+    threshold: Threshold | None = None  # ρ and scale of P_test; None: what the weights say
     scale: float | None = None
     audio: bool = True
     layout: Layout = "result"
     overwrite: bool = False
-    source_crop: str = "auto"
+    source_crop: str = "auto"  # "auto", "none", "centre" or "X,Y,SIZE"
     driver_crop: str = "auto"
-    face: int | None = None
+    face: int | None = None  # that "auto" takes, 1: the largest; None: that, unless the picture is a crop already
     driver_face: int = 1
-    paste: bool = False
-    quality: int = 17
-    start: float = 0.0
+    paste: bool = False  # into the whole picture
+    quality: int = 17  # crf
+    start: float = 0.0  # seconds of the driver
     end: float | None = None
-    fps: Fraction | None = None
-    background: tuple[int, int, int] = (255, 255, 255)
+    fps: Fraction | None = None  # None: the driver's own
+    background: tuple[int, int, int] = (255, 255, 255)  # RGB behind transparent pixels
 
     def __post_init__(self) -> None:
         parse_crop(self.source_crop, "source-crop")
@@ -143,27 +137,22 @@ class Scene(NamedTuple):
 
 @dataclass(frozen=True)
 class Preview:
-    """Of what something was made, and where it is. shots: of the driver, each with its square, in frames from `start`
-    on. warnings: what should be said of the driver, and what went wrong.
-    """
+    """Of what something was made, and where it is."""
 
     source: str
     driver: str
     output: str
     source_crop: Crop
-    shots: list[Shot]
-    warnings: list[str]
+    shots: list[Shot]  # of the driver, each with its square, in frames from `start` on
+    warnings: list[str]  # what should be said of the driver, and what went wrong
 
 
 @dataclass(frozen=True)
 class Report(Preview):
-    """What was made, of what and how: the fields of `--json`. fps is a fraction such as "30000/1001".
-
-    weights_revision: their commit on the Hub, empty where they come from elsewhere.
-    """
+    """What was made, of what and how: the fields of `--json`."""
 
     frames: int
-    fps: str
+    fps: str  # a fraction such as "30000/1001"
     width: int
     height: int
     audio: bool
@@ -172,7 +161,7 @@ class Report(Preview):
     seconds: float
     weights: str
     weights_sha256: str
-    weights_revision: str
+    weights_revision: str  # their commit on the Hub; empty where they come from elsewhere
     threshold: Threshold
     scale: float
 

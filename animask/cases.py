@@ -85,13 +85,11 @@ class Shot(NamedTuple):
 
 
 class Case(NamedTuple):
-    """A video: its unique name, also of its predictions; who is seen; frames a second of its driver; and from a side R
-    its source frame, RGB uint8 (R, R, 3), and its shots, made as they are asked for.
-    """
+    """A video. Its frames, RGB uint8 (R, R, 3) for a side R, are made as they are asked for."""
 
-    name: str
-    person: str
-    rate: Fraction
+    name: str  # unique, also of its predictions
+    person: str  # who is seen
+    rate: Fraction  # frames a second of its driver
     source: Callable[[int], np.ndarray]
     shots: Callable[[int], Iterator[Shot]]
 
@@ -139,7 +137,7 @@ def plan(settings: Settings) -> list[Case]:
         if animates:  # each by the first clip of another identity after it, in a circle
             if len({clip.identity for clip in clips}) == 1:
                 raise InputError("all test clips show one identity", "use --protocol reconstruction")
-            rings = [clips[place:] + clips[:place] for place in range(len(clips))]
+            rings = (clips[place:] + clips[:place] for place in range(len(clips)))
             drivers = [next(clip for clip in ring if clip.identity != ring[0].identity) for ring in rings]
         cases = [clip_case(*pair, settings.frames) for pair in zip(clips, drivers, strict=True)]
     names = Counter(case.name for case in cases)

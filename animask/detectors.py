@@ -37,14 +37,10 @@ MESH_68 = [
 
 
 class Detector(NamedTuple):
-    """A way to look at frames, and what a result says of it.
+    """A way to look at frames, and what a result says of it."""
 
-    find: frames (B, 3, H, H) in [0, 1] to key points (B, K, 2), in their pixels, or embeddings (B, E); NaN where
-    there is none. about: name of the network, its file and the file's SHA-256.
-    """
-
-    find: Callable[[Tensor], Tensor]
-    about: dict[str, str]
+    find: Callable[[Tensor], Tensor]  # (B, 3, H, H) to points (B, K, 2), in pixels, or embeddings (B, E); NaN: none
+    about: dict[str, str]  # name of the network, its file and the file's SHA-256
 
 
 def describe_network(name: str, path: Path) -> dict[str, str]:

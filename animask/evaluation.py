@@ -108,21 +108,16 @@ def check_metrics(settings: Settings) -> None:
 
 @dataclass(frozen=True)
 class Result:
-    """An evaluation: how it was made, the scores of every column, and each video.
-
-    metrics: words on each; "higher" is in them where more is better. columns: our variants, other methods, copying.
-    shares: means as shares of that of copying. published: the paper's own figures, where the data are the paper's.
-    videos: name, person, frames and scores of each. failed: reason by name, of videos that count in no column.
-    """
+    """An evaluation: how it was made, the scores of every column, and each video."""
 
     protocol: dict[str, str]
-    metrics: dict[str, str]
+    metrics: dict[str, str]  # words on each; "higher" is in them where more is better
     networks: list[dict[str, str]]
-    columns: Scores
-    shares: dict[str, dict[str, float]]
-    published: dict[str, dict[str, float]]
-    videos: list[dict[str, Any]]
-    failed: dict[str, str]
+    columns: Scores  # our variants, other methods, copying
+    shares: dict[str, dict[str, float]]  # means as shares of that of copying
+    published: dict[str, dict[str, float]]  # the paper's own figures, where the data are the paper's
+    videos: list[dict[str, Any]]  # name, person, frames and scores of each
+    failed: dict[str, str]  # reason by name, of videos that count in no column
     people: int
     frames: int
     seconds: float

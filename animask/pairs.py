@@ -39,34 +39,26 @@ class Sample(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Source and target frames (B, 3, R, R) of samples of some kinds (B,); those of toons come first.
+    """Samples, those of toons first: uint8 as they are loaded, float in [0, 1] in a step."""
 
-    other: (K, 3, R, R), other identities in the poses of the first K targets, which are all the toons. clay_s, clay_d,
-    clay_o: (B or K, 1, S, S), the clay of all of these; none of them, nor others, where masks are found.
-    Values are uint8 as they are loaded, and float in [0, 1] in a step.
-    """
-
-    kinds: Tensor
-    s: Tensor
-    target: Tensor
-    other: Tensor
-    clay_s: Tensor
-    clay_d: Tensor
-    clay_o: Tensor
+    kinds: Tensor  # (B,)
+    s: Tensor  # source frames (B, 3, R, R)
+    target: Tensor  # (B, 3, R, R)
+    other: Tensor  # (K, 3, R, R), with clay: other identities in the poses of the first K targets, all the toons
+    clay_s: Tensor  # (B, 1, S, S), the clay of s; no rows where masks are found
+    clay_d: Tensor  # (B, 1, S, S), of target
+    clay_o: Tensor  # (K, 1, S, S), of other
 
 
 @dataclass(frozen=True)
 class Pairs(Dataset):
-    """Sample number n to a Sample, as the settings say.
-
-    clips: cache files by identity. pictures: rows of `pack`, made to move later. pool: cache files of toons.
-    """
+    """Sample number n to a Sample, as the settings say."""
 
     resolution: int
     config: TrainConfig
-    clips: dict[str, list[Path]]
-    pictures: tuple[np.ndarray, ...] = ()
-    pool: tuple[Path, ...] = ()
+    clips: dict[str, list[Path]]  # cache files by identity
+    pictures: tuple[np.ndarray, ...] = ()  # rows of `pack`, made to move later
+    pool: tuple[Path, ...] = ()  # cache files of toons
 
     @property
     def clay(self) -> bool:

@@ -52,22 +52,15 @@ Progress = Callable[[int, int, str], None]
 
 @dataclass(frozen=True)
 class PrepareConfig:
-    """The settings of one data set; every run on it must have the same.
+    """The settings of one data set, the same in every run on it. Raises InputError for a value that cannot be."""
 
-    resolution: pixels of the square clips, even. fps: their frames a second. box: `auto`, the head (the union of its
-    faces over the clip, enlarged); `centre`, the largest square in the middle; `pad`, the whole frame, its edge pixels
-    continued to a square. stills: make single pictures of pictures, not clips of videos. min_size: smallest side of
-    the square in the original, in pixels; by default three quarters of the resolution. min_seconds: shorter clips are
-    dropped. test: share of the identities kept for testing. Raises InputError for a value that cannot be.
-    """
-
-    resolution: int = ModelConfig.resolution
-    fps: Fraction = Fraction(25)
-    box: str = "auto"
-    stills: bool = False
-    min_size: int | None = None
-    min_seconds: float = 1.0
-    test: float = 0.1
+    resolution: int = ModelConfig.resolution  # pixels of the square clips, even
+    fps: Fraction = Fraction(25)  # their frames a second
+    box: str = "auto"  # the head, wherever it moves; centre: the largest square; pad: all, its edges continued
+    stills: bool = False  # make single pictures of pictures, not clips of videos
+    min_size: int | None = None  # smallest side of the square in the original, in pixels; None: ¾ of the resolution
+    min_seconds: float = 1.0  # shorter clips are dropped
+    test: float = 0.1  # share of the identities kept for testing
 
     def __post_init__(self) -> None:
         if self.resolution not in range(16, 4097, 2):
@@ -81,52 +74,41 @@ class PrepareConfig:
 
 
 class Original(NamedTuple):
-    """A video, a folder of frames, or a picture.
-
-    label: its path below the folder that was given. key: how the names of its clips begin, which is unique: the
-    identity, `#` and a name, or the identity alone; neither holds a `#`.
-    """
+    """A video, a folder of frames, or a picture."""
 
     path: Path
-    label: str
+    label: str  # its path below the folder that was given
     identity: str
-    key: str
+    key: str  # how its clips' names begin, unique: identity#name or the identity alone, without another #
 
 
 class Record(NamedTuple):
-    """A row of prepared.csv: a clip or a still, or what gave none.
+    """A row of prepared.csv: a clip or a still, or what gave none."""
 
-    origin: the video or picture, below the folder that was given. start, end: frames (end exclusive) at `fps`. square:
-    x,y,size in its pixels. partition: train or test, empty while a run is not finished. file: the name in that folder,
-    empty where it was dropped for the `reason`, whose words up to a colon are of a few kinds.
-    """
-
-    origin: str
+    origin: str  # the video or picture, below the folder that was given
     identity: str
-    start: int = 0
-    end: int = 0
+    start: int = 0  # frame at `fps`
+    end: int = 0  # exclusive
     fps: str = ""
-    square: str = ""
-    partition: str = ""
-    file: str = ""
-    reason: str = ""
+    square: str = ""  # x,y,size in pixels of the origin
+    partition: str = ""  # train or test, empty while a run is not finished
+    file: str = ""  # its name in that folder, empty where it was dropped
+    reason: str = ""  # for that: words up to a colon are of a few kinds
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What is in the data set now; how many clips or originals were dropped, by reason; how many files were left out of
-    the folders, by what they are; how many originals this run did, and how many it found done.
-    """
+    """What is in the data set now, and what this run did."""
 
     dataset: str
     clips: int
     seconds: float
     train_identities: int
     test_identities: int
-    dropped: dict[str, int]
-    left_out: dict[str, int]
-    done: int
-    done_before: int
+    dropped: dict[str, int]  # clips or originals, by reason
+    left_out: dict[str, int]  # files of the folders, by what they are
+    done: int  # originals of this run
+    done_before: int  # and those that it found done
 
 
 def prepare(

@@ -48,22 +48,17 @@ class Colours(NamedTuple):
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What `probe` found out.
-
-    width, height: pixels as displayed, upright and square. fps: exact; for a variable rate the constant one that
-    `read_frames` resamples to. duration: seconds. frames: how many it then yields. last: the second in which the last
-    frame of a video appears.
-    """
+    """What `probe` found out."""
 
     path: Path
-    width: int
+    width: int  # pixels as displayed, upright and square
     height: int
-    fps: Fraction
-    duration: float
-    frames: int
+    fps: Fraction  # exact; for a variable rate the constant one that `read_frames` resamples to
+    duration: float  # seconds
+    frames: int  # how many `read_frames` yields
     kind: Literal["video", "animation", "folder"] = "video"
     has_audio: bool = False
-    last: Fraction = Fraction(0)
+    last: Fraction = Fraction(0)  # the second in which the last frame of a video appears
     colours: Colours = field(default_factory=Colours)
 
 

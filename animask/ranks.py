@@ -30,16 +30,13 @@ SIGNALS = signal.SIGINT, signal.SIGTERM
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among its equals: number `rank` of `world`, `local` of its machine, computing on `device`.
-
-    meeting: the address at which they meet, as torch.distributed takes it; by default what torchrun says.
-    """
+    """This process among its equals, computing on `device`."""
 
     device: torch.device
-    rank: int = 0
+    rank: int = 0  # of `world`
     world: int = 1
-    local: int = 0
-    meeting: str = "env://"
+    local: int = 0  # rank on its machine
+    meeting: str = "env://"  # where they meet, for torch.distributed; by default what torchrun says
 
     @property
     def leads(self) -> bool:

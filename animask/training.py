@@ -48,30 +48,26 @@ Case = tuple[np.ndarray, np.ndarray]  # a held-out source and a target of the sa
 
 @dataclass(frozen=True)
 class Run:
-    """What a run is called, where it leaves its files, and where it begins.
-
-    dataset: vox, taichi, bair, toons or a folder. init: weights to start from. resume: go on with the run in `out`.
-    ranks: processes, on a CPU; see `count_ranks`.
-    """
+    """What a run is called, where it leaves its files, and where it begins."""
 
     out: Path
-    dataset: str
+    dataset: str  # vox, taichi, bair, toons or a folder
     device: str = "auto"
-    init: str | None = None
-    resume: bool = False
-    ranks: int = 1
+    init: str | None = None  # weights to start from
+    resume: bool = False  # go on with the run in `out`
+    ranks: int = 1  # processes, on a CPU; see `count_ranks`
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended, one of ENDINGS; the path of its weights, empty on ranks that do not lead; memory of the GPU."""
+    """How a run ended; its last figures, speed and memory."""
 
-    ended: str
+    ended: str  # one of ENDINGS
     step: int
-    weights: str
+    weights: str  # their path, empty on ranks that do not lead
     figures: dict[str, float]
     samples_per_second: float
-    memory_mb: float
+    memory_mb: float  # of the GPU, 0 without one
 
 
 def train(model_config: ModelConfig, config: TrainConfig, run: Run, report: Report = print) -> Outcome:

@@ -35,17 +35,13 @@ VGG19 = "timm/vgg19.tv_in1k"  # on the Hub: ImageNet weights, with torchvision's
 
 
 class Weights(NamedTuple):
-    """Weights of a model that are here and whole, looked at once.
-
-    config: of the model. metadata: what the file says of itself (licence, dataset, steps, limits, ...). digest: its
-    SHA-256. revision: its commit on the Hub, empty where it comes from elsewhere.
-    """
+    """Weights of a model that are here and whole, looked at once."""
 
     path: Path
     config: ModelConfig
-    metadata: dict[str, str]
-    digest: str
-    revision: str
+    metadata: dict[str, str]  # what the file says of itself: licence, dataset, steps, limits, ...
+    digest: str  # its SHA-256
+    revision: str  # its commit on the Hub, empty where it comes from elsewhere
 
 
 def find_weights(name: str | Path = DEFAULT) -> Weights:
