@@ -22,10 +22,7 @@ CLAY_SIZE = 64  # side of clay as data sets keep it, whatever the side of the ma
 
 
 def within(default: Any, low: float, high: float = sys.maxsize) -> Any:
-    """A field whose numbers lie between low and high, or each item of whose list does.
-
-    The upper limits of a model keep a checkpoint from elsewhere from asking for a network that no machine can hold.
-    """
+    """A field whose numbers, or its list's, lie in a range: no checkpoint may ask for a network beyond any machine."""
     return field(default=default, metadata={"range": (low, high)})
 
 

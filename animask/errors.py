@@ -2,18 +2,14 @@
 
 
 class AnimaskError(Exception):
-    """A failure with a sentence for the user.
+    """A failure with a sentence for the user."""
 
-    message: what is wrong, one sentence. hint: what to do about it, one sentence or empty.
-    exit_code: what the command line ends with (1: failed while running).
-    """
-
-    exit_code = 1
+    exit_code = 1  # of the command line: failed while running
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = message  # what is wrong, one sentence
+        self.hint = hint  # what to do about it, one sentence or empty
 
 
 class InputError(AnimaskError):

@@ -124,10 +124,9 @@ def choose_masks(batch: Batch, m_d: Tensor, m_dr: Tensor, generator: torch.Gener
 
 
 def window(clay: Tensor, side: int, crop: int, generator: torch.Generator) -> View:
-    """What cuts squares of `crop` pixels from batches of images of `side` pixels, the same from each batch.
+    """What cuts `crop`² pixels from batches of images of side², from each at one place; clay: (B, 1, S, S).
 
-    They lie around the face, which is what is bright in the clay (B, 1, S, S), in most samples, else anywhere: or
-    backgrounds would blur.
+    Mostly around the face, which is bright in the clay, else anywhere: or backgrounds would blur.
     """
     if crop >= side:
         return whole

@@ -63,10 +63,7 @@ class VideoInfo:
 
 
 def probe(path: Path) -> VideoInfo:
-    """Look at a video, an animated picture or a folder of pictures; of a video one frame is decoded.
-
-    Raises InputError where it cannot be read, is cut off or a still, or has frames of more than MAX_PIXELS.
-    """
+    """Look at a video, animated picture or folder; InputError where it is unreadable, cut off, a still or too large."""
     path = Path(path)
     if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir fails for names that are too long
         pictures = list_pictures(path)

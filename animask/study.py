@@ -46,10 +46,7 @@ class Votes:
 
 
 def write_study(settings: Settings, path: Path, progress: Progress = lambda done, total: None) -> Path:
-    """Write the page: picture, driver, and what every variant and method made, in random order; returns the path.
-
-    Raises what `evaluate` raises, and InputError for a video that cannot be read.
-    """
+    """Write the page, all in random order; returns its path. Raises as `evaluate`, and InputError for a bad video."""
     bench = open_bench(settings)
     columns, trials = [*bench.columns, *(name for name, _ in settings.predictions)], []
     for number, case in enumerate(bench.cases, 1):

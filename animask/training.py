@@ -123,10 +123,7 @@ def catch_signals() -> Iterator[list[int]]:
 
 
 def settings(out: Path, resume: bool, init: str | None, recipe: dict[str, Any]) -> dict[str, Any]:
-    """The recipe of a run that does not begin from nothing: that of the run or the weights, then what `recipe` says.
-
-    Raises InputError for a run that cannot be resumed, MissingError for weights that are not there.
-    """
+    """The recipe of a run to resume or of `init`, then `recipe`; InputError or MissingError where there is none."""
     if resume:
         if not (out / CONFIG).is_file():
             raise InputError(f"{out} holds no run to resume.", "Leave --resume out to start a new run.")

@@ -54,10 +54,7 @@ def show_result(result: Any, path: str, as_json: bool) -> None:
 
 @contextmanager
 def progress_bar(label: str, unit: str, quiet: bool, interrupted: str = "") -> Iterator[Show]:
-    """A function (done, total) that shows progress: a bar on a terminal, else a line every ten seconds, or nothing.
-
-    interrupted: what is said where the user stops it; {} in it stand for done and total.
-    """
+    """A function (done, total) that shows a bar, or lines in a log; `interrupted`, of both, is said where it stops."""
     at, has_bar = (0, 0), sys.stderr.isatty() and not quiet
     with bar(label, unit) if has_bar else nullcontext(lines(label, unit)) as show:
 
