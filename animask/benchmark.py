@@ -71,7 +71,11 @@ def measure_speed(settings: Settings, preset: str = "", seconds: float = 10.0) -
         write_video(driver, clip, Fraction(RATE))
         (whole,) = take_turns([lambda: animate_file(face, driver, output, session=session)], seconds)
     how = {"weights": "random" if preset else settings.weights, "preset": model.config.preset, "resolution": side}
-    how |= {"device": session.device, "precision": session.precision}
-    how |= {"batch": settings.batch, "threads": torch.get_num_threads()}
-    figures = {"networks": networks, "reference": reference, "ratio": networks / reference}
+    how |= {"device": session.device, "precision": session.precision, "batch": settings.batch}
+    figures = {
+        "threads": torch.get_num_threads(),
+        "networks": networks,
+        "reference": reference,
+        "ratio": networks / reference,
+    }
     return how | figures | {"pipeline": len(clip) / whole, "gflop": counter.get_total_flops() / 1e9}

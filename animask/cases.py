@@ -126,9 +126,8 @@ def plan(settings: Settings) -> list[Case]:
     """The videos of an evaluation, in order: each by itself, or by another identity. InputError for unusable data."""
     animates = settings.protocol == "animation"
     if settings.dataset == "toons":
-        offset = FIRST_DRIVER if animates else 0
         numbers, frames = range(settings.limit or TOON_VIDEOS), settings.frames or TOON_FRAMES
-        cases = [toon_case(number, number + offset, frames) for number in numbers]
+        cases = [toon_case(number, number + FIRST_DRIVER * animates, frames) for number in numbers]
     else:
         root = locate(settings.dataset, settings.data)
         identities = DATASETS.get(settings.dataset, {}).get("identities", "prefix")
@@ -166,10 +165,7 @@ def read_prediction(folder: Path, name: str, side: int) -> Iterator[np.ndarray]:
 
 
 def list_cases(settings: Settings, folder: Path, progress: Progress = lambda done, total: None) -> Path:
-    """Write FOLDER/list.csv (source, driver, output), sources as PNG and drivers as lossless videos; returns its path.
-
-    They have the size that the weights take. `animask animate --pairs` reads such a list.
-    """
+    """Write FOLDER/list.csv for `animate --pairs`, PNG sources and lossless drivers of the model's size; its path."""
     side, cases = find_weights(settings.weights).config.resolution, plan(settings)
     rows = [("source", "driver", "output")]
     for part in ("sources", "drivers"):

@@ -32,10 +32,7 @@ INNER_LIPS = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 3
 
 
 def paint_clay(picture: np.ndarray, size: int = CLAY_SIZE) -> np.ndarray:
-    """The clay of the largest face in a square RGB uint8 (H, H, 3) picture: uint8 (size, size), black without a face.
-
-    The person is flat, the face lit from above, eyes look where they look, and the background is black.
-    """
+    """The clay of the largest face in a square RGB uint8 (H, H, 3) picture: uint8 (size, size), all black without."""
     picture = cv2.resize(picture, (FINE, FINE), interpolation=cv2.INTER_AREA)
     faces = find_faces(picture)
     if not faces:

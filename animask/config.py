@@ -193,8 +193,7 @@ def preset(name: str) -> tuple[ModelConfig, TrainConfig]:
 def resolve(recipe: dict[str, Any]) -> tuple[str, ModelConfig, TrainConfig]:
     """The data set and the settings of a run: the preset's, then the data set's, then what the recipe says.
 
-    recipe: as `read_toml` gives it. Raises InputError if no data set is named, or if the recipe is the record of a run
-    or model of another preset than the one that is asked for.
+    recipe: as of `read_toml`. InputError without a data set, or if it records a run of another preset than it names.
     """
     dataset, record = recipe.get("dataset"), recipe.get("model", {}).get("preset")
     name = recipe.get("preset") or record or "paper"

@@ -94,10 +94,7 @@ def crop_face(picture: np.ndarray, number: int | None, side: int, name: str) -> 
 
 
 def crop_head(found: Sequence[Sequence[Box]], number: int, height: int, width: int) -> Crop | None:
-    """One fixed square for a shot around one head, from the faces of sampled frames; None where no frame has one.
-
-    number: 1 for the head with the largest sum of sizes over the frames; the last one where there are fewer.
-    """
+    """One fixed square for a shot around its head `number`, 1 for the largest; None where no sampled frame has one."""
     tracks, with_face = follow(found), [boxes for boxes in found if boxes]
     if not tracks:
         return None
@@ -189,9 +186,7 @@ def picture_part(square: Square, height: int, width: int, side: int) -> tuple[sl
 
 
 def draw_crop(picture: np.ndarray, crop: Crop) -> np.ndarray:
-    """A picture and all of its square in a panel, faces yellow and numbered, the square green; beside it what is in the
-    square; and the reason below.
-    """
+    """A picture with its faces and its square in a panel, beside it what is in the square, below them the reason."""
     (height, width), (x, y, size) = picture.shape[:2], crop.square
     left, top = min(0, x), min(0, y)
     side = max(max(width, x + size) - left, max(height, y + size) - top)

@@ -146,9 +146,7 @@ def open_mesh(device: torch.device | str) -> Detector:
 
 
 def open_arcface(device: torch.device | str) -> Detector:
-    """The embedding, of 512 numbers and length 1, of the largest face; MissingError without insightface or its weights,
-    which are for non-commercial research.
-    """
+    """The largest face's embedding (512, length 1); MissingError without insightface, or its non-commercial weights."""
     folder = Path("~/.insightface/models/buffalo_l").expanduser()
     try:
         package = import_module("insightface.app")

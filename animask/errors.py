@@ -2,14 +2,14 @@
 
 
 class AnimaskError(Exception):
-    """A failure with a sentence for the user."""
+    """A failure: its `message`, a sentence for the user, a `hint` or "", and the `exit_code` of the command line."""
 
-    exit_code = 1  # of the command line: failed while running
+    exit_code = 1  # failed while running
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
-        self.message = message  # what is wrong, one sentence
-        self.hint = hint  # what to do about it, one sentence or empty
+        self.message = message
+        self.hint = hint
 
 
 class InputError(AnimaskError):

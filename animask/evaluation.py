@@ -143,9 +143,7 @@ class Driven(NamedTuple):
 
 
 def open_bench(settings: Settings) -> Bench:
-    """The videos and the model that the settings name, and how it drives. InputError where a method has no prediction
-    of some video: none is averaged away.
-    """
+    """The videos and the model that settings name, and how it drives; InputError where a method lacks a prediction."""
     cases = plan(settings)
     for _, folder in settings.predictions:
         for case in cases:

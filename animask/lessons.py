@@ -34,11 +34,10 @@ SMALLEST = 0.015  # part of a mask that a face covers at least
 class Found(nn.Module):
     """The paper's loss of a batch for all four networks, and figures of it; MissingError where VGG-19 is not there."""
 
-    loss: PerceptualLoss | LooksLoss
-
     def __init__(self, config: TrainConfig) -> None:
         super().__init__()
         self.config = config
+        self.loss: PerceptualLoss | LooksLoss
         if config.perceptual == "lpips":
             self.loss = LooksLoss(config.scales)
         else:

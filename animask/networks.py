@@ -44,7 +44,7 @@ def gaussian_blur(x: Tensor, size: int, sigma: float) -> Tensor:
 
 
 def encoding_block(inputs: int, outputs: int, order: str) -> nn.Sequential:
-    """conv3×3 - ReLU - BatchNorm, or "bn-relu" as released - pool 2×2: (B, inputs, H, W) to (B, outputs, H/2, W/2)."""
+    """conv3×3 - ReLU - BatchNorm (released: "bn-relu") - average pool: (B, inputs, H, W) to (B, outputs, H/2, W/2)."""
     norm, relu = nn.BatchNorm2d(outputs), nn.ReLU()
     middle = OrderedDict(relu=relu, norm=norm) if order == "relu-bn" else OrderedDict(norm=norm, relu=relu)
     conv = nn.Conv2d(inputs, outputs, 3, padding=1)

@@ -126,10 +126,7 @@ def unpack(rows: list[np.ndarray], resolution: int, clay: bool) -> tuple[Tensor,
 
 
 def shake(batch: Batch, config: TrainConfig, mask_size: int, generator: torch.Generator) -> Batch:
-    """A loaded batch, on the device of the generator, to the floats of a step: moved, flipped, clay at the masks' size.
-
-    The two frames of a picture are moved and warped apart; with clay, frames of clips are moved as well.
-    """
+    """A loaded batch to the floats of a step, on the generator's device: moved, flipped, clay at the masks' size."""
     kinds = batch.kinds
     s, target, other = (x.float().div(255).contiguous(memory_format=torch.channels_last) for x in batch[1:4])
     clay_s, clay_d, clay_o = (resize(x.float() / 255, mask_size) for x in batch[4:])
@@ -189,10 +186,7 @@ def resize(clay: Tensor, size: int) -> Tensor:
 
 
 def open_pairs(dataset: str, model: ModelConfig, config: TrainConfig, report: datasets.Report) -> tuple[Pairs, Pairs]:
-    """The training stream of a data set and a held-out stream of plain pairs, decoded into the cache.
-
-    dataset: "toons", or what `locate` finds; of it, what has clay where masks are taught. InputError without data.
-    """
+    """The training and the held-out stream of a data set ("toons", or what `locate` finds); InputError without data."""
     size, folder, taught = model.resolution, datasets.cache_folder(), config.masks == "taught"
     where, who = (size, folder, config.workers), attrgetter("identity")
     clips: dict[str, list[Path]] = {}

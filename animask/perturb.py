@@ -22,8 +22,7 @@ def uniform(shape: tuple[int, ...], low: float, high: float, like: Tensor, gener
 def cut_below(mask: Tensor, threshold: Threshold) -> Tensor:
     """Pixels below ρ become 0; (B, 1, H, W) to the same shape.
 
-    threshold: ρ in [0, 1], or "median": the median of each mask, the mean of the two middle values, so that
-    exactly half of the pixels of a mask without ties survive.
+    threshold: ρ in [0, 1], or "median": of each mask, the mean of the two middle values, so that half survives.
     """
     if threshold == "median":
         flat = mask.flatten(1).sort(dim=1).values

@@ -270,10 +270,7 @@ def make_decoder(stream: Stream) -> Any:
 
 
 def decode_file(path: Path, kind: Literal["video", "audio"], jump: Fraction) -> Iterator[tuple[Fraction, Any]]:
-    """The frames of a file from where a jump to a second lands, each with the second in which it appears.
-
-    Pictures are deinterlaced, damaged parts left out; there are none where a file has no such stream.
-    """
+    """Frames, deinterlaced, without damage, with their seconds, from where a jump lands; none without such a stream."""
     with open_video(path) as container:
         stream, zero = choose_stream(getattr(container.streams, kind)), start_of(container)
         if not stream:

@@ -123,7 +123,7 @@ def catch_signals() -> Iterator[list[int]]:
 
 
 def settings(out: Path, resume: bool, init: str | None, recipe: dict[str, Any]) -> dict[str, Any]:
-    """The recipe of a run to resume or of `init`, then `recipe`; InputError or MissingError where there is none."""
+    """The recipe of a run to resume, or of weights, changed by `recipe`; InputError or MissingError without these."""
     if resume:
         if not (out / CONFIG).is_file():
             raise InputError(f"{out} holds no run to resume.", "Leave --resume out to start a new run.")
