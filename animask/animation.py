@@ -242,8 +242,7 @@ def open_driver(path: Path, session: Session) -> tuple[Part, list[Shot], list[st
     settings, info = session.settings, probe(path)
     rate = settings.fps or info.fps
     part = Part(info, rate, *frame_range(info, rate, settings.start, settings.end), settings.background)
-    crop = named_crop(session.crop(settings.driver_crop), info.height, info.width)
-    if crop:
+    if crop := named_crop(session.crop(settings.driver_crop), info.height, info.width):
         return part, [Shot(0, part.stop - part.first, crop)], []
     return part, *follow_head(part, settings.driver_face, session.side)
 

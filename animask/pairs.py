@@ -151,8 +151,7 @@ def shift(frames: Tensor, clay: Tensor, kinds: Tensor, generator: torch.Generato
 def flip(images: list[Tensor], how: str, generator: torch.Generator) -> list[Tensor]:
     """Source, target and what belongs to them, flipped sample by sample as TrainConfig.flips says.
 
-    In time, source and target change places, where there is no clay; in space, all of a sample is mirrored. Later
-    images may be fewer than the sources, of the first samples.
+    In time, source and target change places; in space, all is mirrored. Later images may be of the first samples.
     """
     chance = uniform((len(images[0]), 1, 1, 1), 0, 1, images[0], generator)
     if how == "time-or-mirror":

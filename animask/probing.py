@@ -108,9 +108,6 @@ def probe_animation(path: Path) -> VideoInfo:
     return VideoInfo(path, width, height, fps, float(end), count, "animation")
 
 
-# what is in a video
-
-
 def open_video(path: Path) -> InputContainer:
     """Open one file and nothing else: after `file:` dashes and colons mean nothing."""
     options = {"protocol_whitelist": "file", "format_whitelist": DEMUXERS, **LIMITS}
