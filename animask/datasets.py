@@ -190,7 +190,7 @@ def fill_cache(clips: list[Clip], resolution: int, folder: Path, workers: int, r
             found.setdefault(clip.identity, []).append(result)
         else:
             report(f"skipped {clip.path.name}: {result}")
-        if time.monotonic() - shown > 10:
+        if time.monotonic() - shown > 10:  # seconds
             shown = time.monotonic()
             report(f"{number} of {len(clips)} clips are decoded")
     if broken := len(clips) - sum(map(len, found.values())):
