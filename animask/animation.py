@@ -256,8 +256,8 @@ def render(scene: Scene, session: Session, progress: Progress) -> Generator[np.n
     frames = animate(session.model, source, driver, batch=batch, layout=layout, threshold=threshold, scale=scale)
     with closing(driver), closing(prefetch(frames, batch)) as ready:  # frames end first
         height, width = scene.picture.shape[:2]
-        part = picture_part(square, height, width, side) if layout == "result" else ...
-        shown = paste(ready, scene.picture, square) if settings.paste else (frame[part] for frame in ready)
+        inside = picture_part(square, height, width, side) if layout == "result" else ...
+        shown = paste(ready, scene.picture, square) if settings.paste else (frame[inside] for frame in ready)
         for done, frame in enumerate(shown, 1):
             yield frame
             progress(done, scene.part.stop - scene.part.first)
