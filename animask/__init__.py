@@ -20,19 +20,10 @@ if TYPE_CHECKING:
     from animask.weights import load_model as load_model
     from animask.weights import save_model as save_model
 
-HOME = {
-    "Animator": "model",
-    "AnimaskError": "errors",
-    "InputError": "errors",
-    "MissingError": "errors",
-    "animate": "streaming",
-    "animate_file": "animation",
-    "animate_many": "animation",
-    "evaluate": "evaluation",
-    "load_model": "weights",
-    "save_model": "weights",
-    "train": "training",
-}
+HOME = {"Animator": "model", "animate": "streaming", "evaluate": "evaluation", "train": "training"}
+HOME |= dict.fromkeys(("AnimaskError", "InputError", "MissingError"), "errors")
+HOME |= dict.fromkeys(("animate_file", "animate_many"), "animation")
+HOME |= dict.fromkeys(("load_model", "save_model"), "weights")
 
 __all__ = list(HOME)
 

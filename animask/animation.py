@@ -5,7 +5,7 @@ import logging
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -38,33 +38,27 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Settings:
-    """How files are animated; the flags of `animask animate`.
-
-    threshold, scale: of P_test, None for what the weights say. batch: driver frames at a time. source_crop,
-    driver_crop: "auto", "none", "centre" or "X,Y,SIZE". face, driver_face: the one that "auto" takes, 1 for the
-    largest; None for the largest, where the picture is not a crop already. paste: into the whole picture. quality:
-    crf. start, end: seconds of the driver; fps: None for its own. background: RGB behind transparent pixels.
-    """
+    """How files are animated; the flags of `animask animate`."""
 
     weights: str = DEFAULT
     device: str = "auto"
     precision: str = "auto"
-    batch: int = 8
-    threshold: Threshold | None = None
+    batch: int = 8  # driver frames at a time
+    threshold: Threshold | None = None  # ρ and scale of P_test; None: what the weights say
     scale: float | None = None
     audio: bool = True
     layout: Layout = "result"
     overwrite: bool = False
-    source_crop: str = "auto"
+    source_crop: str = "auto"  # "auto", "none", "centre" or "X,Y,SIZE"
     driver_crop: str = "auto"
-    face: int | None = None
+    face: int | None = None  # that "auto" takes, 1: the largest; None: that, unless the picture is a crop already
     driver_face: int = 1
-    paste: bool = False
-    quality: int = 17
-    start: float = 0.0
+    paste: bool = False  # into the whole picture
+    quality: int = 17  # crf
+    start: float = 0.0  # seconds of the driver
     end: float | None = None
-    fps: Fraction | None = None
-    background: tuple[int, int, int] = (255, 255, 255)
+    fps: Fraction | None = None  # None: the driver's own
+    background: tuple[int, int, int] = (255, 255, 255)  # RGB behind transparent pixels
 
     def __post_init__(self) -> None:
         parse_crop(self.source_crop, "source-crop")
@@ -132,10 +126,7 @@ class Job(NamedTuple):
 
 
 class Scene(NamedTuple):
-    """What a job works on: a picture, RGB uint8 (H, W, 3), its square, and a part of a driver with its squares.
-
-    remarks: what should be said of the driver.
-    """
+    """What a job works on: a picture, RGB uint8 (H, W, 3), its square; a driver's part, squares, and remarks on it."""
 
     picture: np.ndarray
     source: Crop
@@ -146,27 +137,22 @@ class Scene(NamedTuple):
 
 @dataclass(frozen=True)
 class Preview:
-    """Of what something was made, and where it is. shots: of the driver, each with its square, in frames from `start`
-    on. warnings: what should be said of the driver, and what went wrong.
-    """
+    """Of what something was made, and where it is."""
 
     source: str
     driver: str
     output: str
     source_crop: Crop
-    shots: list[Shot]
-    warnings: list[str]
+    shots: list[Shot]  # of the driver, each with its square, in frames from `start` on
+    warnings: list[str]  # what should be said of the driver, and what went wrong
 
 
 @dataclass(frozen=True)
 class Report(Preview):
-    """What was made, of what and how: the fields of `--json`. fps is a fraction such as "30000/1001".
-
-    weights_revision: their commit on the Hub, empty where they come from elsewhere.
-    """
+    """What was made, of what and how: the fields of `--json`."""
 
     frames: int
-    fps: str
+    fps: str  # a fraction such as "30000/1001"
     width: int
     height: int
     audio: bool
@@ -175,7 +161,7 @@ class Report(Preview):
     seconds: float
     weights: str
     weights_sha256: str
-    weights_revision: str
+    weights_revision: str  # their commit on the Hub; empty where they come from elsewhere
     threshold: Threshold
     scale: float
 
@@ -199,11 +185,10 @@ def animate_file(
     scene, settings, weights = open_scene(job, session), session.settings, session.weights
     part, silent = scene.part, job.output.is_dir() or job.output.suffix.lower() in ("", ".gif")
     sound = part.info.path if settings.audio and part.info.has_audio and not silent else None
-    with warnings.catch_warnings(record=True) as caught, closing(render(scene, session)) as ready:
+    begin, crf, overwrite = float(part.first / part.rate), settings.quality, settings.overwrite
+    with warnings.catch_warnings(record=True) as caught, closing(render(scene, session, progress)) as ready:
         warnings.simplefilter("always", UserWarning)
-        counted, begin = count(ready, part.stop - part.first, progress), float(part.first / part.rate)
-        crf, overwrite = settings.quality, settings.overwrite
-        width, height, frames = write_video(job.output, counted, part.rate, sound, begin, crf, overwrite)
+        width, height, frames = write_video(job.output, ready, part.rate, sound, begin, crf, overwrite)
     return Report(
         source=str(source),
         driver=str(driver),
@@ -257,35 +242,25 @@ def open_driver(path: Path, session: Session) -> tuple[Part, list[Shot], list[st
     settings, info = session.settings, probe(path)
     rate = settings.fps or info.fps
     part = Part(info, rate, *frame_range(info, rate, settings.start, settings.end), settings.background)
-    crop = named_crop(session.crop(settings.driver_crop), info.height, info.width)
-    if crop:
+    if crop := named_crop(session.crop(settings.driver_crop), info.height, info.width):
         return part, [Shot(0, part.stop - part.first, crop)], []
     return part, *follow_head(part, settings.driver_face, session.side)
 
 
-def render(scene: Scene, session: Session) -> Generator[np.ndarray, None, None]:
-    """The frames of a scene as they are written."""
+def render(scene: Scene, session: Session, progress: Progress) -> Generator[np.ndarray, None, None]:
+    """The frames of a scene as they are written; progress(done, total) is called when the next one is asked for."""
     settings, side, square = session.settings, session.side, scene.source.square
     batch, layout, threshold, scale = settings.batch, settings.layout, settings.threshold, settings.scale
     source = crop_resize(scene.picture, square, side)
     driver = prefetch(read_squares(scene.part, scene.shots, side), batch)
     frames = animate(session.model, source, driver, batch=batch, layout=layout, threshold=threshold, scale=scale)
     with closing(driver), closing(prefetch(frames, batch)) as ready:  # frames end first
-        if settings.paste:
-            yield from paste(ready, scene.picture, square)
-        elif layout == "result":
-            height, width = scene.picture.shape[:2]
-            rows, columns = picture_part(square, height, width, side)
-            yield from (frame[rows, columns] for frame in ready)
-        else:
-            yield from ready
-
-
-def count(frames: Iterable[np.ndarray], total: int, progress: Progress) -> Iterator[np.ndarray]:
-    """The frames; progress(done, total) is called when the next one is asked for."""
-    for done, frame in enumerate(frames, 1):
-        yield frame
-        progress(done, total)
+        height, width = scene.picture.shape[:2]
+        inside = picture_part(square, height, width, side) if layout == "result" else ...
+        shown = paste(ready, scene.picture, square) if settings.paste else (frame[inside] for frame in ready)
+        for done, frame in enumerate(shown, 1):
+            yield frame
+            progress(done, scene.part.stop - scene.part.first)
 
 
 # many jobs
@@ -382,16 +357,13 @@ def animate_many(
             known = error if isinstance(error, AnimaskError) else AnimaskError(f"{type(error).__name__}: {error}")
             if known is not error:  # nobody foresaw it
                 tell(traceback.format_exc())
-            reason = known.message, known.hint, known.exit_code
-            summary.failed.append(Failure(str(job.source), str(job.driver), str(job.output), *reason))
+            paths = str(job.source), str(job.driver), str(job.output)
+            summary.failed.append(Failure(*paths, known.message, known.hint, known.exit_code))
             tell(f"{label}: failed: {known.message}")
         else:
             summary.made.append(report)
             tell(f"{label}: {report.frames} frames, {report.seconds:.1f} s")
     return summary
-
-
-# a drawing of both crops
 
 
 def preview_crops(source: Path, driver: Path, output: Path, settings: Settings | None = None) -> Preview:

@@ -54,30 +54,28 @@ def measure_speed(settings: Settings, preset: str = "", seconds: float = 10.0) -
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)
                 save_model(Animator(preset_of(preset)[0]), Path(settings.weights), {})
-        settings = replace(settings, source_crop="none", driver_crop="none", overwrite=True)
-        speed = measure(Session(settings), folder, seconds)
-        return {"weights": "random" if preset else settings.weights, **speed}
-
-
-def measure(session: Session, folder: Path, seconds: float) -> dict[str, Any]:
-    """The figures of a session's model, with a toon and a clip of another one that are made in a folder."""
-    model, side = session.model, session.side
-    face, driver, output = folder / "face.png", folder / "driver.mp4", folder / "result.mp4"
-    picture = render(sample_identity(FACE), Pose(smile=0.4), side)
-    clip = [render(sample_identity(DRIVER), pose_at(DRIVER, number / RATE), side) for number in range(CLIP)]
-    batch = clip[: session.settings.batch]
-    unfused = load_model(session.weights, session.device)
-    fast = partial(trace_frames, model, encode_source(model, picture), batch)  # looks at the result: a GPU is awaited
-    plain = partial(trace_frames, unfused, encode_source(unfused, picture), clip[:1])
-    with FlopCounterMode(display=False) as counter:
-        plain()
-    batch_seconds, frame_seconds = take_turns([fast, plain], seconds)
-    networks, reference = len(batch) / batch_seconds, 1 / frame_seconds
-    clip = clip[: max(len(batch), round(networks * seconds / ROUNDS))]
-    write_image(face, picture)
-    write_video(driver, clip, Fraction(RATE))
-    (whole,) = take_turns([lambda: animate_file(face, driver, output, session=session)], seconds)
-    how = {"preset": model.config.preset, "resolution": side, "device": session.device, "precision": session.precision}
-    how |= {"batch": session.settings.batch, "threads": torch.get_num_threads()}
-    figures = {"networks": networks, "reference": reference, "ratio": networks / reference}
+        session = Session(replace(settings, source_crop="none", driver_crop="none", overwrite=True))
+        model, side = session.model, session.side
+        picture = render(sample_identity(FACE), Pose(smile=0.4), side)
+        clip = [render(sample_identity(DRIVER), pose_at(DRIVER, number / RATE), side) for number in range(CLIP)]
+        batch, unfused = clip[: settings.batch], load_model(session.weights, session.device)
+        fast = partial(trace_frames, model, encode_source(model, picture), batch)  # looks at the result: awaits a GPU
+        plain = partial(trace_frames, unfused, encode_source(unfused, picture), clip[:1])
+        with FlopCounterMode(display=False) as counter:
+            plain()
+        batch_seconds, frame_seconds = take_turns([fast, plain], seconds)
+        networks, reference = len(batch) / batch_seconds, 1 / frame_seconds
+        clip = clip[: max(len(batch), round(networks * seconds / ROUNDS))]
+        face, driver, output = folder / "face.png", folder / "driver.mp4", folder / "result.mp4"
+        write_image(face, picture)
+        write_video(driver, clip, Fraction(RATE))
+        (whole,) = take_turns([lambda: animate_file(face, driver, output, session=session)], seconds)
+    how = {"weights": "random" if preset else settings.weights, "preset": model.config.preset, "resolution": side}
+    how |= {"device": session.device, "precision": session.precision, "batch": settings.batch}
+    figures = {
+        "threads": torch.get_num_threads(),
+        "networks": networks,
+        "reference": reference,
+        "ratio": networks / reference,
+    }
     return how | figures | {"pipeline": len(clip) / whole, "gflop": counter.get_total_flops() / 1e9}

@@ -85,13 +85,11 @@ class Shot(NamedTuple):
 
 
 class Case(NamedTuple):
-    """A video: its unique name, also of its predictions; who is seen; frames a second of its driver; and from a side R
-    its source frame, RGB uint8 (R, R, 3), and its shots, made as they are asked for.
-    """
+    """A video. Its frames, RGB uint8 (R, R, 3) for a side R, are made as they are asked for."""
 
-    name: str
-    person: str
-    rate: Fraction
+    name: str  # unique, also of its predictions
+    person: str  # who is seen
+    rate: Fraction  # frames a second of its driver
     source: Callable[[int], np.ndarray]
     shots: Callable[[int], Iterator[Shot]]
 
@@ -128,27 +126,23 @@ def plan(settings: Settings) -> list[Case]:
     """The videos of an evaluation, in order: each by itself, or by another identity. InputError for unusable data."""
     animates = settings.protocol == "animation"
     if settings.dataset == "toons":
-        offset = FIRST_DRIVER if animates else 0
         numbers, frames = range(settings.limit or TOON_VIDEOS), settings.frames or TOON_FRAMES
-        cases = [toon_case(number, number + offset, frames) for number in numbers]
+        cases = [toon_case(number, number + FIRST_DRIVER * animates, frames) for number in numbers]
     else:
         root = locate(settings.dataset, settings.data)
         identities = DATASETS.get(settings.dataset, {}).get("identities", "prefix")
         clips = list_clips(root, "test", identities)
-        drivers = [next_other(clips, place) for place in range(len(clips))] if animates else clips
+        drivers = clips
+        if animates:  # each by the first clip of another identity after it, in a circle
+            if len({clip.identity for clip in clips}) == 1:
+                raise InputError("all test clips show one identity", "use --protocol reconstruction")
+            rings = (clips[place:] + clips[:place] for place in range(len(clips)))
+            drivers = [next(clip for clip in ring if clip.identity != ring[0].identity) for ring in rings]
         cases = [clip_case(*pair, settings.frames) for pair in zip(clips, drivers, strict=True)]
     names = Counter(case.name for case in cases)
     if twice := next((name for name in names if names[name] > 1), None):
         raise InputError(f"two test videos are called {twice}", "give their files different names")
     return (spread(cases, lambda case: case.person) if settings.by_people else cases)[: settings.limit]
-
-
-def next_other(clips: list[Clip], place: int) -> Clip:
-    """The first clip of another identity after a place, in a circle."""
-    for clip in clips[place:] + clips[:place]:
-        if clip.identity != clips[place].identity:
-            return clip
-    raise InputError("all test clips show one identity", "use --protocol reconstruction")
 
 
 def find_prediction(folder: Path, name: str) -> Path:
@@ -171,10 +165,7 @@ def read_prediction(folder: Path, name: str, side: int) -> Iterator[np.ndarray]:
 
 
 def list_cases(settings: Settings, folder: Path, progress: Progress = lambda done, total: None) -> Path:
-    """Write FOLDER/list.csv (source, driver, output), sources as PNG and drivers as lossless videos; returns its path.
-
-    They have the size that the weights take. `animask animate --pairs` reads such a list.
-    """
+    """Write FOLDER/list.csv for `animate --pairs`, PNG sources and lossless drivers of the model's size; its path."""
     side, cases = find_weights(settings.weights).config.resolution, plan(settings)
     rows = [("source", "driver", "output")]
     for part in ("sources", "drivers"):

@@ -16,17 +16,13 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from animask.errors import InputError
 from animask.files import read_text, replacing
 
-MAX_CONFIG_BYTES = 1_000_000
 MAX_ITEMS = 64  # of a list
 KEYS: dict[str, type] = {"preset": str, "dataset": str, "model": dict, "train": dict}  # of a recipe
 CLAY_SIZE = 64  # side of clay as data sets keep it, whatever the side of the masks
 
 
 def within(default: Any, low: float, high: float = sys.maxsize) -> Any:
-    """A field whose numbers lie between low and high, or each item of whose list does.
-
-    The upper limits of a model keep a checkpoint from elsewhere from asking for a network that no machine can hold.
-    """
+    """A field whose numbers, or its list's, lie in a range: no checkpoint may ask for a network beyond any machine."""
     return field(default=default, metadata={"range": (low, high)})
 
 
@@ -165,28 +161,14 @@ DATASETS: dict[str, dict[str, Any]] = {
     "toons": {"toons": 1.0, "repeats": 1000},
 }
 # released: the values of the authors' code where they differ from the paper.
+RELEASED_P: Any = {"threshold": 100 / 255, "threshold_train": 100 / 255, "cuts": (15 / 64, 45 / 64)}  # P_test, P_train
+COMPACT_MASKS: Any = {"mask_width": 16, "refiner_width": 24, "mask_blocks": 4, "mask_skips": True, "scale": 1.0}
+COMPACT_LOSS: Any = {"lambda_mask": 10.0, "lambda_looks": 10.0, "flips": "mirror"}
 MODEL_PRESETS = {
     "paper": ModelConfig(),
-    "released": ModelConfig(
-        preset="released",
-        encoder_order="bn-relu",
-        temperature=0.1,
-        mask_shrink="gaussian",
-        threshold=100 / 255,
-        threshold_train=100 / 255,
-        cuts=(15 / 64, 45 / 64),
-    ),
+    "released": ModelConfig("released", encoder_order="bn-relu", temperature=0.1, mask_shrink="gaussian", **RELEASED_P),
     "compact": ModelConfig(
-        preset="compact",
-        width=16,
-        flow=True,
-        max_channels=256,
-        dilations=(1, 2, 4, 8, 4, 2),
-        mask_width=16,
-        refiner_width=24,
-        mask_blocks=4,
-        mask_skips=True,
-        scale=1.0,
+        "compact", width=16, flow=True, max_channels=256, dilations=(1, 2, 4, 8, 4, 2), **COMPACT_MASKS
     ),
     "tiny": ModelConfig(
         "tiny", 64, blocks=2, dilations=(1, 1), width=4, max_channels=16, mask_width=2, refiner_width=4, mask_blocks=2
@@ -195,17 +177,7 @@ MODEL_PRESETS = {
 TRAIN_PRESETS = {
     "paper": TrainConfig(),
     "released": TrainConfig(beta2=0.999, jitter="all", flips="time-or-mirror"),
-    "compact": TrainConfig(
-        masks="taught",
-        lr=1e-3,
-        beta2=0.99,
-        schedule="cosine",
-        warmup=150,
-        ema=0.998,
-        lambda_mask=10.0,
-        lambda_looks=10.0,
-        flips="mirror",
-    ),
+    "compact": TrainConfig("taught", lr=1e-3, beta2=0.99, schedule="cosine", warmup=150, ema=0.998, **COMPACT_LOSS),
     "tiny": TrainConfig(),
 }
 
@@ -221,8 +193,7 @@ def preset(name: str) -> tuple[ModelConfig, TrainConfig]:
 def resolve(recipe: dict[str, Any]) -> tuple[str, ModelConfig, TrainConfig]:
     """The data set and the settings of a run: the preset's, then the data set's, then what the recipe says.
 
-    recipe: as `read_toml` gives it. Raises InputError if no data set is named, or if the recipe is the record of a run
-    or model of another preset than the one that is asked for.
+    recipe: as of `read_toml`. InputError without a data set, or if it records a run of another preset than it names.
     """
     dataset, record = recipe.get("dataset"), recipe.get("model", {}).get("preset")
     name = recipe.get("preset") or record or "paper"
@@ -269,15 +240,12 @@ def update(config: Any, changes: dict[str, Any], where: str = "the configuration
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """A recipe: sections `[model]` and `[train]`, and `preset` and `dataset` above them.
-
-    path: a TOML file, or the name of a bundled recipe. Raises InputError for anything else.
-    """
+    """A recipe, [model], [train], preset and dataset: a TOML file, or a bundled name; InputError for anything else."""
     bundled = {recipe.stem: recipe for recipe in (Path(__file__).parent / "recipes").glob("*.toml")}
     if not path.exists() and str(path) not in bundled:
         raise InputError(f"{path} does not exist.", f"Give a TOML file or a bundled recipe: {', '.join(bundled)}.")
     try:
-        content = tomllib.loads(read_text(path if path.exists() else bundled[str(path)], MAX_CONFIG_BYTES))
+        content = tomllib.loads(read_text(path if path.exists() else bundled[str(path)], 1_000_000))
     except (ValueError, RecursionError) as error:  # also endless digits, deep nesting
         raise InputError(f"{path} is not a readable TOML file: {error}.") from error
     check_keys(content, KEYS, str(path))

@@ -29,10 +29,7 @@ Square = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Crop:
-    """A square (x, y, size) in pixels of the picture, why it, and the faces found, the largest first.
-
-    The square may reach beyond the picture, which its edge pixels then continue.
-    """
+    """A square (x, y, size) in pixels of a picture, which it may leave; why it; the faces found, the largest first."""
 
     square: Square
     reason: str
@@ -97,10 +94,7 @@ def crop_face(picture: np.ndarray, number: int | None, side: int, name: str) -> 
 
 
 def crop_head(found: Sequence[Sequence[Box]], number: int, height: int, width: int) -> Crop | None:
-    """One fixed square for a shot around one head, from the faces of sampled frames; None where no frame has one.
-
-    number: 1 for the head with the largest sum of sizes over the frames; the last one where there are fewer.
-    """
+    """One fixed square for a shot around its head `number`, 1 for the largest; None where no sampled frame has one."""
     tracks, with_face = follow(found), [boxes for boxes in found if boxes]
     if not tracks:
         return None
@@ -192,17 +186,7 @@ def picture_part(square: Square, height: int, width: int, side: int) -> tuple[sl
 
 
 def draw_crop(picture: np.ndarray, crop: Crop) -> np.ndarray:
-    """A picture with its boxes, what is in the square, and the reason below."""
-    panels = [draw_boxes(picture, crop), crop_resize(picture, crop.square, PANEL)]
-    row = np.hstack([cv2.copyMakeBorder(x, *(MARGIN,) * 4, cv2.BORDER_CONSTANT, value=GREY) for x in panels])
-    line = np.full((3 * MARGIN, row.shape[1], 3), GREY, np.uint8)
-    text = f"{picture.shape[1]} x {picture.shape[0]}, square {','.join(map(str, crop.square))}: {crop.reason}"
-    cv2.putText(line, text, (MARGIN, 2 * MARGIN), cv2.FONT_HERSHEY_SIMPLEX, 0.5, BLACK, 1, cv2.LINE_AA)
-    return np.vstack([row, line])
-
-
-def draw_boxes(picture: np.ndarray, crop: Crop) -> np.ndarray:
-    """The picture and all of its square in a panel of PANEL pixels: faces yellow and numbered, the square green."""
+    """A picture with its faces and its square in a panel, beside it what is in the square, below them the reason."""
     (height, width), (x, y, size) = picture.shape[:2], crop.square
     left, top = min(0, x), min(0, y)
     side = max(max(width, x + size) - left, max(height, y + size) - top)
@@ -214,4 +198,9 @@ def draw_boxes(picture: np.ndarray, crop: Crop) -> np.ndarray:
         cv2.rectangle(panel, (*corner, round(box.width * scale), round(box.height * scale)), colour, 2)
         place = corner[0] + 4, corner[1] + 20
         cv2.putText(panel, name, place, cv2.FONT_HERSHEY_SIMPLEX, 0.6, colour, 2, cv2.LINE_AA)
-    return panel
+    panels = [panel, crop_resize(picture, crop.square, PANEL)]
+    row = np.hstack([cv2.copyMakeBorder(x, *(MARGIN,) * 4, cv2.BORDER_CONSTANT, value=GREY) for x in panels])
+    line = np.full((3 * MARGIN, row.shape[1], 3), GREY, np.uint8)
+    text = f"{width} x {height}, square {','.join(map(str, crop.square))}: {crop.reason}"
+    cv2.putText(line, text, (MARGIN, 2 * MARGIN), cv2.FONT_HERSHEY_SIMPLEX, 0.5, BLACK, 1, cv2.LINE_AA)
+    return np.vstack([row, line])

@@ -30,7 +30,6 @@ FRAMES_PER_CLIP = 64  # kept in the cache, spread over the clip: 12.8 MB a clip 
 POSES_PER_TOON = 6
 TROUPE = 8  # toons in a row that strike the same poses
 TOON_IDENTITIES = 1_000_000  # this many from this seed on are for training; those below are held out
-REPORT_SECONDS = 10
 
 Report = Callable[[str], None]
 Item = TypeVar("Item")
@@ -67,7 +66,9 @@ def list_clips(root: Path, split: str, identities: str = "prefix") -> list[Clip]
     """
     divided = any((root / name).is_dir() for name in ("train", "test"))
     folder = root / split if divided else root
-    paths = sorted(path for path in folder.iterdir() if is_clip(path)) if folder.is_dir() else []
+    visible = [path for path in folder.iterdir() if path.name[0] != "."] if folder.is_dir() else []
+    known = VIDEO_SUFFIXES | STRIP_SUFFIXES
+    paths = sorted(x for x in visible if (list_pictures(x) if x.is_dir() else x.suffix.lower() in known))
     clips = [Clip(x, x.name.split("#")[0] if identities == "prefix" else x.name) for x in paths]
     if not divided:
         names = sorted({clip.identity for clip in clips})
@@ -88,15 +89,6 @@ def spread(items: Iterable[Item], identity: Callable[[Item], str]) -> list[Item]
     """The first item of every identity, then the second, and so on, so that any beginning holds many identities."""
     turns: dict[str, count[int]] = defaultdict(count)
     return sorted(items, key=lambda item: next(turns[identity(item)]))
-
-
-def is_clip(path: Path) -> bool:
-    """A video, a strip, or a folder that holds pictures."""
-    if path.name.startswith("."):
-        return False
-    if path.is_dir():
-        return bool(list_pictures(path))
-    return path.suffix.lower() in VIDEO_SUFFIXES | STRIP_SUFFIXES
 
 
 def read_clip(path: Path, resolution: int) -> Iterator[np.ndarray]:
@@ -183,10 +175,7 @@ def save_array(path: Path, array: np.ndarray) -> None:
 
 
 def fill_cache(clips: list[Clip], resolution: int, folder: Path, workers: int, report: Report) -> dict[str, list[Path]]:
-    """Decode all clips once; returns the cache files by identity, both in the order of `clips`.
-
-    A broken clip is reported and left out; InputError if none is left.
-    """
+    """Clips, decoded once, to cache files by identity, in order; broken ones are reported; InputError if all are."""
 
     def attempt(clip: Clip) -> Path | InputError | OSError:
         try:
@@ -195,17 +184,16 @@ def fill_cache(clips: list[Clip], resolution: int, folder: Path, workers: int, r
             return error
 
     found: dict[str, list[Path]] = {}
-    broken, shown = 0, time.monotonic()
+    shown = time.monotonic()
     for number, (clip, result) in enumerate(zip(clips, in_threads(attempt, clips, workers), strict=True), 1):
         if isinstance(result, Path):
             found.setdefault(clip.identity, []).append(result)
         else:
-            broken += 1
             report(f"skipped {clip.path.name}: {result}")
-        if time.monotonic() - shown > REPORT_SECONDS:
+        if time.monotonic() - shown > 10:  # seconds
             shown = time.monotonic()
             report(f"{number} of {len(clips)} clips are decoded")
-    if broken:
+    if broken := len(clips) - sum(map(len, found.values())):
         report(f"{broken} of {len(clips)} clips could not be read and are left out")
     if not found:
         raise InputError("None of the clips could be read.", "The lines above say why.")

@@ -37,14 +37,10 @@ MESH_68 = [
 
 
 class Detector(NamedTuple):
-    """A way to look at frames, and what a result says of it.
+    """A way to look at frames, and what a result says of it."""
 
-    find: frames (B, 3, H, H) in [0, 1] to key points (B, K, 2), in their pixels, or embeddings (B, E); NaN where
-    there is none. about: name of the network, its file and the file's SHA-256.
-    """
-
-    find: Callable[[Tensor], Tensor]
-    about: dict[str, str]
+    find: Callable[[Tensor], Tensor]  # (B, 3, H, H) to points (B, K, 2), in pixels, or embeddings (B, E); NaN: none
+    about: dict[str, str]  # name of the network, its file and the file's SHA-256
 
 
 def describe_network(name: str, path: Path) -> dict[str, str]:
@@ -150,9 +146,7 @@ def open_mesh(device: torch.device | str) -> Detector:
 
 
 def open_arcface(device: torch.device | str) -> Detector:
-    """The embedding, of 512 numbers and length 1, of the largest face; MissingError without insightface or its weights,
-    which are for non-commercial research.
-    """
+    """The largest face's embedding (512, length 1); MissingError without insightface, or its non-commercial weights."""
     folder = Path("~/.insightface/models/buffalo_l").expanduser()
     try:
         package = import_module("insightface.app")

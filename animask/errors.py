@@ -2,13 +2,9 @@
 
 
 class AnimaskError(Exception):
-    """A failure with a sentence for the user.
+    """A failure: its `message`, a sentence for the user, a `hint` or "", and the `exit_code` of the command line."""
 
-    message: what is wrong, one sentence. hint: what to do about it, one sentence or empty.
-    exit_code: what the command line ends with (1: failed while running).
-    """
-
-    exit_code = 1
+    exit_code = 1  # failed while running
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)

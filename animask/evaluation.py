@@ -108,21 +108,16 @@ def check_metrics(settings: Settings) -> None:
 
 @dataclass(frozen=True)
 class Result:
-    """An evaluation: how it was made, the scores of every column, and each video.
-
-    metrics: words on each; "higher" is in them where more is better. columns: our variants, other methods, copying.
-    shares: means as shares of that of copying. published: the paper's own figures, where the data are the paper's.
-    videos: name, person, frames and scores of each. failed: reason by name, of videos that count in no column.
-    """
+    """An evaluation: how it was made, the scores of every column, and each video."""
 
     protocol: dict[str, str]
-    metrics: dict[str, str]
+    metrics: dict[str, str]  # words on each; "higher" is in them where more is better
     networks: list[dict[str, str]]
-    columns: Scores
-    shares: dict[str, dict[str, float]]
-    published: dict[str, dict[str, float]]
-    videos: list[dict[str, Any]]
-    failed: dict[str, str]
+    columns: Scores  # our variants, other methods, copying
+    shares: dict[str, dict[str, float]]  # means as shares of that of copying
+    published: dict[str, dict[str, float]]  # the paper's own figures, where the data are the paper's
+    videos: list[dict[str, Any]]  # name, person, frames and scores of each
+    failed: dict[str, str]  # reason by name, of videos that count in no column
     people: int
     frames: int
     seconds: float
@@ -148,9 +143,7 @@ class Driven(NamedTuple):
 
 
 def open_bench(settings: Settings) -> Bench:
-    """The videos and the model that the settings name, and how it drives. InputError where a method has no prediction
-    of some video: none is averaged away.
-    """
+    """The videos and the model that settings name, and how it drives; InputError where a method lacks a prediction."""
     cases = plan(settings)
     for _, folder in settings.predictions:
         for case in cases:
@@ -285,22 +278,14 @@ def summarise(
     networks = [detector.about for detector in detectors.values()]
     if "lpips" in settings.metrics:
         networks.append(describe_network("LPIPS 0.1, AlexNet", bundled(FILES["alex"])))
-    return Result(
-        protocol=describe(settings, bench.model.config) | bench.about | ({"published": NETWORKS} if known else {}),
-        metrics={name: METRICS[name].words for name in settings.metrics},
-        networks=networks,
-        columns=columns,
-        shares=shares,
-        published=known,
-        videos=[
-            {"name": x.case.name, "person": x.case.person, "frames": x.frames, "columns": total([x], by_people=False)}
-            for x in records
-        ],
-        failed=failed,
-        people=len({record.case.person for record in records}),
-        frames=sum(record.frames for record in records),
-        seconds=seconds,
-    )
+    protocol = describe(settings, bench.model.config) | bench.about | ({"published": NETWORKS} if known else {})
+    metrics = {name: METRICS[name].words for name in settings.metrics}
+    videos = [
+        {"name": x.case.name, "person": x.case.person, "frames": x.frames, "columns": total([x], by_people=False)}
+        for x in records
+    ]
+    people, frames = len({record.case.person for record in records}), sum(record.frames for record in records)
+    return Result(protocol, metrics, networks, columns, shares, known, videos, failed, people, frames, seconds)
 
 
 def take_strips(bench: Bench, records: list[Record]) -> dict[str, np.ndarray]:

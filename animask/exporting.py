@@ -4,6 +4,7 @@ import importlib.util
 import logging
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from animask.fusion import fuse
 from animask.model import Animator
 from animask.weights import find_weights, load_model
 
-NEEDED = ("onnx", "onnxscript")
+NEEDED = ("onnx", "onnxscript")  # by PyTorch's exporter
 MOST_FRAMES = 4096  # of one call: the exporter wants a limit
 
 
@@ -43,27 +44,14 @@ def export_onnx(weights: str, output: Path) -> None:
         raise InputError(f"{output} does not end in .onnx", "choose a name such as model.onnx")
     with replacing(output, overwrite=False) as temporary:
         found = find_weights(weights)
-        graph = to_graph(fuse(load_model(found)))
+        model, side = Drive(fuse(load_model(found))), found.config.resolution
+        images = torch.zeros(1, 3, side, side), torch.zeros(3, 3, side, side)
+        names: Any = {"input_names": ["source", "driver"], "output_names": ["frames"]}
+        shapes = {"source": {}, "driver": {0: torch.export.Dim("frames", min=2, max=MOST_FRAMES)}}
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # what it says concerns other packages
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the exporter, on itself
+            graph = torch.onnx.export(model, images, dynamic_shapes=shapes, dynamo=True, verbose=False, **names)
+        assert graph is not None, "exporting without a file gives a program"
         graph.model.metadata_props.update(found.metadata)
         graph.save(temporary)
-
-
-def to_graph(model: Animator) -> torch.onnx.ONNXProgram:
-    """The graph of a model in memory."""
-    side = model.config.resolution
-    images = torch.zeros(1, 3, side, side), torch.zeros(3, 3, side, side)
-    frames = torch.export.Dim("frames", min=2, max=MOST_FRAMES)
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # what it says concerns other packages
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the exporter, on itself
-        program = torch.onnx.export(
-            Drive(model),
-            images,
-            input_names=["source", "driver"],
-            output_names=["frames"],
-            dynamic_shapes={"source": {}, "driver": {0: frames}},
-            dynamo=True,
-            verbose=False,
-        )
-    assert program is not None, "exporting without a file gives a program"
-    return program

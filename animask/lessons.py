@@ -32,16 +32,12 @@ SMALLEST = 0.015  # part of a mask that a face covers at least
 
 
 class Found(nn.Module):
-    """The paper's loss of a batch for all four networks, and figures of it.
-
-    Raises MissingError where VGG-19 is needed and not there.
-    """
-
-    loss: PerceptualLoss | LooksLoss
+    """The paper's loss of a batch for all four networks, and figures of it; MissingError where VGG-19 is not there."""
 
     def __init__(self, config: TrainConfig) -> None:
         super().__init__()
         self.config = config
+        self.loss: PerceptualLoss | LooksLoss
         if config.perceptual == "lpips":
             self.loss = LooksLoss(config.scales)
         else:
@@ -127,10 +123,9 @@ def choose_masks(batch: Batch, m_d: Tensor, m_dr: Tensor, generator: torch.Gener
 
 
 def window(clay: Tensor, side: int, crop: int, generator: torch.Generator) -> View:
-    """What cuts squares of `crop` pixels from batches of images of `side` pixels, the same from each batch.
+    """What cuts `crop`² pixels from batches of images of side², from each at one place; clay: (B, 1, S, S).
 
-    They lie around the face, which is what is bright in the clay (B, 1, S, S), in most samples, else anywhere: or
-    backgrounds would blur.
+    Mostly around the face, which is bright in the clay, else anywhere: or backgrounds would blur.
     """
     if crop >= side:
         return whole
@@ -157,10 +152,7 @@ def window(clay: Tensor, side: int, crop: int, generator: torch.Generator) -> Vi
 def measure(
     s: Tensor, target: Tensor, m_s: Tensor, m_d: Tensor, c: Tensor, f: Tensor, truth: Tensor
 ) -> dict[str, Tensor]:
-    """What the masks are like, and L1 of c, f and of answering the source; means over pixels in [0, 1].
-
-    truth: the target, or the part of it that f shows.
-    """
+    """What masks are like, and L1 of c, f (against truth, what f shows of the target) and of the source; in [0, 1]."""
     frames = {"l1_c": (c - target).abs().mean(), "l1_f": (f - truth).abs().mean(), "l1_copy": (s - target).abs().mean()}
     spread, motion = m_d.std(dim=(1, 2, 3)).mean(), (m_d - m_s).abs().mean()
     return {**frames, "mask_mean": m_d.mean(), "mask_spread": spread, "mask_motion": motion}
@@ -190,10 +182,7 @@ def face(mask: Tensor) -> Tensor:
 
 
 def borrow_outline(own: Tensor, other: Tensor, generator: torch.Generator) -> Tensor:
-    """The face of `own` within the outline of `other`, whose face is laid over it; masks (B, 1, S, S).
-
-    Where one of the two shows no face, `own` as it is.
-    """
+    """The face of `own` within the outline of `other`, `own` where one of them has none; masks (B, 1, S, S)."""
     mine, lent = face(own), face(other)
     (x, y, mass), (x_lent, y_lent, mass_lent) = centre(mine), centre(lent)
     k = (mass_lent / mass).sqrt() * (1 + uniform((len(own),), -0.1, 0.1, own, generator))

@@ -151,10 +151,7 @@ def clay_weight(clay: Tensor) -> Tensor:
 
 
 def pixel_loss(error: Tensor, weight: Tensor) -> Tensor:
-    """Weighted L1 of an error (B, 3, H, W) and of its differences to the right and lower neighbour, at three scales.
-
-    weight: (B, 1, H, W).
-    """
+    """L1 of an error (B, 3, H, W) and of its differences to neighbours, at three scales, by a weight (B, 1, H, W)."""
     total = torch.zeros((), device=error.device)
     for e, w in zip(pyramid(error, (1, 2, 4)), pyramid(weight, (1, 2, 4)), strict=True):
         total = total + (e.abs() * w).mean()

@@ -136,7 +136,6 @@ def check_shapes(output: Tensor, truth: Tensor, dims: int) -> tuple[Tensor, Tens
 
 def check_frames(output: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
     """Both as float32. Raise ValueError unless they have one shape (B, 3, H, W) and are within [0, 1]."""
-    for frames in (output, truth):
-        if not ((frames >= 0) & (frames <= 1)).all():  # NaN is neither
-            raise ValueError("frames must be within [0, 1], and finite")
+    if not all(((frames >= 0) & (frames <= 1)).all() for frames in (output, truth)):  # NaN is neither
+        raise ValueError("frames must be within [0, 1], and finite")
     return check_shapes(output, truth, 4)

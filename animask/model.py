@@ -5,6 +5,7 @@ Frames are (B, 3, R, R) and masks (B, 1, R/4, R/4), float in [0, 1].
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal, NamedTuple
 
 import torch
@@ -50,6 +51,7 @@ class Animator(nn.Module):
         self.r = MaskRefiner(config)
         self.l = LowResGenerator(config)
         self.h = HighResGenerator(config)
+        self.down, self.up = partial(down, factor=config.reduction), partial(up, factor=config.reduction)  # D, U
 
     def refine(self, s: Tensor, m_s: Tensor, m_dp: Tensor) -> Tensor:
         """The perturbed driver mask with the identity of the source; the loss on it trains r only."""
@@ -60,10 +62,7 @@ class Animator(nn.Module):
         return self.l(cat(self.down(s), m_s, m_x))  # eq. (3), (6)
 
     def final(self, s: Tensor, m_s: Tensor, m_x: Tensor, c: Tensor, view: View = whole) -> Tensor:
-        """f, or a part of it, from c and the full-size source; the loss on it trains h only, and the flow.
-
-        c: as `coarse` gives it. view: what cuts the part from a batch of full-size images.
-        """
+        """f, or the part that `view` cuts, from c and the full-size source; the loss on it trains h, and the flow."""
         c, flow = c[:, :3].detach(), c[:, 3:]
         seen = cat(s, self.up(m_s).detach())
         if self.config.flow:
@@ -100,20 +99,9 @@ class Animator(nn.Module):
         return Trace(m_s, m_d, m_dp, m_dr, c, f)
 
     def forward(self, s: Tensor, d: Tensor, generator: torch.Generator | None = None) -> Trace:
-        """Training, equations (5) to (7): ℓ and h see the raw driver mask. s, d = A(target): (B, 3, R, R).
-
-        Of the masks in the trace, only m_dr carries a gradient.
-        """
+        """Training, eq. (5) to (7), of s, d = A(target), (B, 3, R, R); of the masks only m_dr carries a gradient."""
         m_s, m_d = self.m(torch.cat((s, d))).chunk(2)  # one pass: BatchNorm sees both alike
         m_dp = p_train(m_d.detach(), self.config.threshold_train, self.config.cuts, generator)
         m_dr = self.refine(s, m_s, m_dp)  # eq. (5)
-        c, f = self.render(s, m_s, m_d)  # eq. (6), (7)
+        c, f = self.render(s, m_s, m_d)  # eq. (6), (7): of the raw driver mask
         return Trace(m_s.detach(), m_d.detach(), m_dp, m_dr, c, f)
-
-    def down(self, x: Tensor) -> Tensor:
-        """D of the paper."""
-        return down(x, self.config.reduction)
-
-    def up(self, x: Tensor) -> Tensor:
-        """U of the paper."""
-        return up(x, self.config.reduction)

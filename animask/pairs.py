@@ -6,6 +6,7 @@ the samples that it would have seen without the stop. What moves and flips them 
 
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,22 +16,9 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import Dataset
 
+from animask import datasets
 from animask.clay import find_clay, read_clay
 from animask.config import CLAY_SIZE, ModelConfig, TrainConfig
-from animask.datasets import (
-    STRIP_SUFFIXES,
-    TOON_IDENTITIES,
-    TROUPE,
-    Report,
-    cache_folder,
-    fill_cache,
-    list_clips,
-    locate,
-    pack,
-    spread,
-    toon_pool,
-    with_clay,
-)
 from animask.errors import InputError
 from animask.images import fit, read_image
 from animask.perturb import uniform
@@ -51,34 +39,26 @@ class Sample(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Source and target frames (B, 3, R, R) of samples of some kinds (B,); those of toons come first.
+    """Samples, those of toons first: uint8 as they are loaded, float in [0, 1] in a step."""
 
-    other: (K, 3, R, R), other identities in the poses of the first K targets, which are all the toons. clay_s, clay_d,
-    clay_o: (B or K, 1, S, S), the clay of all of these; none of them, nor others, where masks are found.
-    Values are uint8 as they are loaded, and float in [0, 1] in a step.
-    """
-
-    kinds: Tensor
-    s: Tensor
-    target: Tensor
-    other: Tensor
-    clay_s: Tensor
-    clay_d: Tensor
-    clay_o: Tensor
+    kinds: Tensor  # (B,)
+    s: Tensor  # source frames (B, 3, R, R)
+    target: Tensor  # (B, 3, R, R)
+    other: Tensor  # (K, 3, R, R), with clay: other identities in the poses of the first K targets, all the toons
+    clay_s: Tensor  # (B, 1, S, S), the clay of s; no rows where masks are found
+    clay_d: Tensor  # (B, 1, S, S), of target
+    clay_o: Tensor  # (K, 1, S, S), of other
 
 
 @dataclass(frozen=True)
 class Pairs(Dataset):
-    """Sample number n to a Sample, as the settings say.
-
-    clips: cache files by identity. pictures: rows of `pack`, made to move later. pool: cache files of toons.
-    """
+    """Sample number n to a Sample, as the settings say."""
 
     resolution: int
     config: TrainConfig
-    clips: dict[str, list[Path]]
-    pictures: tuple[np.ndarray, ...] = ()
-    pool: tuple[Path, ...] = ()
+    clips: dict[str, list[Path]]  # cache files by identity
+    pictures: tuple[np.ndarray, ...] = ()  # rows of `pack`, made to move later
+    pool: tuple[Path, ...] = ()  # cache files of toons
 
     @property
     def clay(self) -> bool:
@@ -117,8 +97,8 @@ class Pairs(Dataset):
         first, second = rng.permutation(len(rows))[:2]
         if not self.clay:
             return Sample(TOON, (rows[first], rows[second]))
-        start = number - number % TROUPE
-        other = start + (number - start + 1 + int(rng.integers(TROUPE - 1))) % TROUPE
+        start = number - number % datasets.TROUPE
+        other = start + (number - start + 1 + int(rng.integers(datasets.TROUPE - 1))) % datasets.TROUPE
         return Sample(TOON, (rows[first], rows[second], np.load(self.pool[other], mmap_mode="r")[second]))
 
 
@@ -146,10 +126,7 @@ def unpack(rows: list[np.ndarray], resolution: int, clay: bool) -> tuple[Tensor,
 
 
 def shake(batch: Batch, config: TrainConfig, mask_size: int, generator: torch.Generator) -> Batch:
-    """A loaded batch, on the device of the generator, to the floats of a step: moved, flipped, clay at the masks' size.
-
-    The two frames of a picture are moved and warped apart; with clay, frames of clips are moved as well.
-    """
+    """A loaded batch to the floats of a step, on the generator's device: moved, flipped, clay at the masks' size."""
     kinds = batch.kinds
     s, target, other = (x.float().div(255).contiguous(memory_format=torch.channels_last) for x in batch[1:4])
     clay_s, clay_d, clay_o = (resize(x.float() / 255, mask_size) for x in batch[4:])
@@ -174,8 +151,7 @@ def shift(frames: Tensor, clay: Tensor, kinds: Tensor, generator: torch.Generato
 def flip(images: list[Tensor], how: str, generator: torch.Generator) -> list[Tensor]:
     """Source, target and what belongs to them, flipped sample by sample as TrainConfig.flips says.
 
-    In time, source and target change places, where there is no clay; in space, all of a sample is mirrored. Later
-    images may be fewer than the sources, of the first samples.
+    In time, source and target change places; in space, all is mirrored. Later images may be of the first samples.
     """
     chance = uniform((len(images[0]), 1, 1, 1), 0, 1, images[0], generator)
     if how == "time-or-mirror":
@@ -208,50 +184,45 @@ def resize(clay: Tensor, size: int) -> Tensor:
     return functional.interpolate(clay, size=size, mode="bilinear" if size > clay.shape[3] else "area")
 
 
-def open_pairs(dataset: str, model: ModelConfig, config: TrainConfig, report: Report) -> tuple[Pairs, Pairs]:
-    """The training stream of a data set and a held-out stream of plain pairs, decoded into the cache.
-
-    dataset: "toons", or what `locate` finds; of it, what has clay where masks are taught. InputError without data.
-    """
-    size, folder, taught = model.resolution, cache_folder(), config.masks == "taught"
+def open_pairs(dataset: str, model: ModelConfig, config: TrainConfig, report: datasets.Report) -> tuple[Pairs, Pairs]:
+    """The training and the held-out stream of a data set ("toons", or what `locate` finds); InputError without data."""
+    size, folder, taught = model.resolution, datasets.cache_folder(), config.masks == "taught"
+    where, who = (size, folder, config.workers), attrgetter("identity")
     clips: dict[str, list[Path]] = {}
     held_out: dict[str, list[Path]] = {}
     if dataset != "toons":
-        root = locate(dataset, config.data)
-        listed = list_clips(root, "train", config.identities)
-        listed = spread(with_clay(listed) if taught else listed, lambda clip: clip.identity)[: config.limit_videos]
+        root = datasets.locate(dataset, config.data)
+        listed = datasets.list_clips(root, "train", config.identities)
+        listed = datasets.spread(datasets.with_clay(listed) if taught else listed, who)[: config.limit_videos]
         report(f"{len(listed)} training clips in {root}; decoding what is not in the cache yet ({folder})")
-        clips = fill_cache(listed, size, folder, config.workers, report)
+        clips = datasets.fill_cache(listed, *where, report)
         try:
-            listed = spread(list_clips(root, "test", config.identities), lambda clip: clip.identity)[:HELD_OUT_CLIPS]
-            held_out = fill_cache(listed, size, folder, config.workers, report)
+            listed = datasets.spread(datasets.list_clips(root, "test", config.identities), who)[:HELD_OUT_CLIPS]
+            held_out = datasets.fill_cache(listed, *where, report)
         except InputError:
             report("no test split that can be read: held-out figures are of training clips")
             held_out = clips
     if config.toons:
         report(f"{config.toon_pool} toons; rendering those that are not in the cache yet ({folder})")
     pictures = read_pictures(config.stills_dir, size, taught, report) if config.stills else ()
-    pool = toon_pool(TOON_IDENTITIES, config.toon_pool, size, folder, config.workers) if config.toons else ()
-    held_out_pool = () if held_out else toon_pool(0, TROUPE, size, folder, config.workers)
+    pool = datasets.toon_pool(datasets.TOON_IDENTITIES, config.toon_pool, *where) if config.toons else ()
+    held_out_pool = () if held_out else datasets.toon_pool(0, datasets.TROUPE, *where)
     test = Pairs(size, TrainConfig(seed=config.seed), held_out, pool=held_out_pool)
     return Pairs(size, config, clips, pictures, pool), test
 
 
-def read_pictures(folder: str, resolution: int, taught: bool, report: Report) -> tuple[np.ndarray, ...]:
-    """All pictures of a folder as rows of `pack`, centred squares, sorted by name; taught: those with clay, with it.
-
-    A broken picture is reported and left out; InputError if none is left.
-    """
+def read_pictures(folder: str, resolution: int, taught: bool, report: datasets.Report) -> tuple[np.ndarray, ...]:
+    """Pictures of a folder (taught: with clay) as rows of `pack`; broken ones are reported; InputError if all are."""
     if not folder:
         raise InputError("The share `stills` needs a folder of pictures.", "Name it with --stills.")
     pictures = []
-    for path in sorted(path for path in Path(folder).glob("*") if path.suffix.lower() in STRIP_SUFFIXES):
+    for path in sorted(path for path in Path(folder).glob("*") if path.suffix.lower() in datasets.STRIP_SUFFIXES):
         beside = find_clay(path) if taught else None
         if taught and beside is None:
             continue
         try:
             picture, clays = read_image(path), read_clay(beside)[:1] if beside else ()
-            pictures.append(pack([fit(picture, resolution)], list(clays))[0])
+            pictures.append(datasets.pack([fit(picture, resolution)], list(clays))[0])
         except InputError as error:
             report(f"skipped {path.name}: {error}")
     if not pictures:

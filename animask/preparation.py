@@ -5,7 +5,6 @@ prepared.csv says where each clip comes from, and why others were dropped; with 
 
 import csv
 import hashlib
-import io
 import json
 import os
 import threading
@@ -53,22 +52,15 @@ Progress = Callable[[int, int, str], None]
 
 @dataclass(frozen=True)
 class PrepareConfig:
-    """The settings of one data set; every run on it must have the same.
+    """The settings of one data set, the same in every run on it. Raises InputError for a value that cannot be."""
 
-    resolution: pixels of the square clips, even. fps: their frames a second. box: `auto`, the head (the union of its
-    faces over the clip, enlarged); `centre`, the largest square in the middle; `pad`, the whole frame, its edge pixels
-    continued to a square. stills: make single pictures of pictures, not clips of videos. min_size: smallest side of
-    the square in the original, in pixels; by default three quarters of the resolution. min_seconds: shorter clips are
-    dropped. test: share of the identities kept for testing. Raises InputError for a value that cannot be.
-    """
-
-    resolution: int = ModelConfig.resolution
-    fps: Fraction = Fraction(25)
-    box: str = "auto"
-    stills: bool = False
-    min_size: int | None = None
-    min_seconds: float = 1.0
-    test: float = 0.1
+    resolution: int = ModelConfig.resolution  # pixels of the square clips, even
+    fps: Fraction = Fraction(25)  # their frames a second
+    box: str = "auto"  # the head, wherever it moves; centre: the largest square; pad: all, its edges continued
+    stills: bool = False  # make single pictures of pictures, not clips of videos
+    min_size: int | None = None  # smallest side of the square in the original, in pixels; None: ¾ of the resolution
+    min_seconds: float = 1.0  # shorter clips are dropped
+    test: float = 0.1  # share of the identities kept for testing
 
     def __post_init__(self) -> None:
         if self.resolution not in range(16, 4097, 2):
@@ -82,52 +74,41 @@ class PrepareConfig:
 
 
 class Original(NamedTuple):
-    """A video, a folder of frames, or a picture.
-
-    label: its path below the folder that was given. key: how the names of its clips begin, which is unique: the
-    identity, `#` and a name, or the identity alone; neither holds a `#`.
-    """
+    """A video, a folder of frames, or a picture."""
 
     path: Path
-    label: str
+    label: str  # its path below the folder that was given
     identity: str
-    key: str
+    key: str  # how its clips' names begin, unique: identity#name or the identity alone, without another #
 
 
 class Record(NamedTuple):
-    """A row of prepared.csv: a clip or a still, or what gave none.
+    """A row of prepared.csv: a clip or a still, or what gave none."""
 
-    origin: the video or picture, below the folder that was given. start, end: frames (end exclusive) at `fps`. square:
-    x,y,size in its pixels. partition: train or test, empty while a run is not finished. file: the name in that folder,
-    empty where it was dropped for the `reason`, whose words up to a colon are of a few kinds.
-    """
-
-    origin: str
+    origin: str  # the video or picture, below the folder that was given
     identity: str
-    start: int = 0
-    end: int = 0
+    start: int = 0  # frame at `fps`
+    end: int = 0  # exclusive
     fps: str = ""
-    square: str = ""
-    partition: str = ""
-    file: str = ""
-    reason: str = ""
+    square: str = ""  # x,y,size in pixels of the origin
+    partition: str = ""  # train or test, empty while a run is not finished
+    file: str = ""  # its name in that folder, empty where it was dropped
+    reason: str = ""  # for that: words up to a colon are of a few kinds
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What is in the data set now; how many clips or originals were dropped, by reason; how many files were left out of
-    the folders, by what they are; how many originals this run did, and how many it found done.
-    """
+    """What is in the data set now, and what this run did."""
 
     dataset: str
     clips: int
     seconds: float
     train_identities: int
     test_identities: int
-    dropped: dict[str, int]
-    left_out: dict[str, int]
-    done: int
-    done_before: int
+    dropped: dict[str, int]  # clips or originals, by reason
+    left_out: dict[str, int]  # files of the folders, by what they are
+    done: int  # originals of this run
+    done_before: int  # and those that it found done
 
 
 def prepare(
@@ -159,18 +140,11 @@ def prepare(
                 if path.exists():
                     path.replace(dataset / "test" / path.name)
     kept = [row for row in rows if row.file]
-    train, test = ({row.identity for row in kept if row.partition == half} for half in ("train", "test"))
-    return Summary(
-        dataset=str(dataset),
-        clips=len(kept),
-        seconds=float(sum(row.end - row.start for row in kept) / config.fps),
-        train_identities=len(train),
-        test_identities=len(test),
-        dropped=dict(Counter(row.reason.split(":")[0] for row in rows if row.reason)),
-        left_out=left_out,
-        done=len(todo),
-        done_before=len(originals) - len(todo),
-    )
+    train, test = (len({row.identity for row in kept if row.partition == half}) for half in ("train", "test"))
+    seconds = float(sum(row.end - row.start for row in kept) / config.fps)
+    dropped = dict(Counter(row.reason.split(":")[0] for row in rows if row.reason))
+    done, done_before = len(todo), len(originals) - len(todo)
+    return Summary(str(dataset), len(kept), seconds, train, test, dropped, left_out, done, done_before)
 
 
 # what it is made from
@@ -253,10 +227,7 @@ def shorten(name: str) -> str:
 
 
 def prepare_one(original: Original, dataset: Path, config: PrepareConfig, stopped: threading.Event) -> list[Record]:
-    """Write the clips of one video, or the still of a picture; what could not be read is a row with the reason.
-
-    Raises AnimaskError where nothing can be written, and CancelledError when the run was stopped.
-    """
+    """Write clips or a still: their rows, or why none. AnimaskError where that fails, CancelledError if stopped."""
     whole, stem = Record(original.label, original.identity), dataset / "train" / original.key
     try:
         if config.stills:
@@ -407,10 +378,8 @@ def read_records(dataset: Path) -> list[Record]:
 
 def write_records(dataset: Path, rows: list[Record]) -> None:
     """Write prepared.csv, sorted, in one step."""
-    text = io.StringIO()
-    csv.writer(text).writerows([Record._fields, *sorted(rows)])
-    with replacing(dataset / RECORD) as temporary:
-        temporary.write_text(text.getvalue(), "utf-8", "surrogateescape", newline="")
+    with replacing(dataset / RECORD) as part, part.open("w", -1, "utf-8", "surrogateescape", newline="") as file:
+        csv.writer(file).writerows([Record._fields, *sorted(rows)])
 
 
 def assign_partitions(rows: list[Record], share: float) -> list[Record]:

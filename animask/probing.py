@@ -48,30 +48,22 @@ class Colours(NamedTuple):
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What `probe` found out.
-
-    width, height: pixels as displayed, upright and square. fps: exact; for a variable rate the constant one that
-    `read_frames` resamples to. duration: seconds. frames: how many it then yields. last: the second in which the last
-    frame of a video appears.
-    """
+    """What `probe` found out."""
 
     path: Path
-    width: int
+    width: int  # pixels as displayed, upright and square
     height: int
-    fps: Fraction
-    duration: float
-    frames: int
+    fps: Fraction  # exact; for a variable rate the constant one that `read_frames` resamples to
+    duration: float  # seconds
+    frames: int  # how many `read_frames` yields
     kind: Literal["video", "animation", "folder"] = "video"
     has_audio: bool = False
-    last: Fraction = Fraction(0)
+    last: Fraction = Fraction(0)  # the second in which the last frame of a video appears
     colours: Colours = field(default_factory=Colours)
 
 
 def probe(path: Path) -> VideoInfo:
-    """Look at a video, an animated picture or a folder of pictures; of a video one frame is decoded.
-
-    Raises InputError where it cannot be read, is cut off or a still, or has frames of more than MAX_PIXELS.
-    """
+    """Look at a video, animated picture or folder; InputError where it is unreadable, cut off, a still or too large."""
     path = Path(path)
     if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir fails for names that are too long
         pictures = list_pictures(path)
@@ -116,9 +108,6 @@ def probe_animation(path: Path) -> VideoInfo:
     return VideoInfo(path, width, height, fps, float(end), count, "animation")
 
 
-# what is in a video
-
-
 def open_video(path: Path) -> InputContainer:
     """Open one file and nothing else: after `file:` dashes and colons mean nothing."""
     options = {"protocol_whitelist": "file", "format_whitelist": DEMUXERS, **LIMITS}
@@ -129,10 +118,7 @@ def open_video(path: Path) -> InputContainer:
 
 
 def choose_stream(streams: Iterable[Stream]) -> Any:
-    """The one marked as default, no comment on another, or the first; unlike PyAV's `best` no cover, and decodable.
-
-    None where there is none.
-    """
+    """The default one, no comment on another, or the first, if any; unlike PyAV's `best` no cover, and decodable."""
     usable = [stream for stream in streams if stream.codec_context and not stream.disposition & COVERS]
     return max(usable, key=lambda s: (s.disposition & Disposition.default, not s.disposition & ASIDES), default=None)
 
@@ -170,10 +156,7 @@ def check_rate(path: Path, fps: Fraction, duration: Fraction, count: int) -> int
 
 
 def read_marks(path: Path, container: InputContainer, stream: Any) -> tuple[np.ndarray, av.VideoFrame]:
-    """When each frame begins and the last one ends, in units of the stream's time base; and the first frame.
-
-    Raises InputError where a file is cut off or damaged.
-    """
+    """When each frame begins and the last ends, in the stream's time base; the first frame. InputError for damage."""
     tick, zero, decoder = stream.time_base, start_of(container), make_decoder(stream)
     ends = {stream.index: Fraction(0)}  # seconds in which streams end
     frames: list[av.VideoFrame] = []
@@ -284,10 +267,7 @@ def make_decoder(stream: Stream) -> Any:
 
 
 def decode_file(path: Path, kind: Literal["video", "audio"], jump: Fraction) -> Iterator[tuple[Fraction, Any]]:
-    """The frames of a file from where a jump to a second lands, each with the second in which it appears.
-
-    Pictures are deinterlaced, damaged parts left out; there are none where a file has no such stream.
-    """
+    """Frames, deinterlaced, without damage, with their seconds, from where a jump lands; none without such a stream."""
     with open_video(path) as container:
         stream, zero = choose_stream(getattr(container.streams, kind)), start_of(container)
         if not stream:

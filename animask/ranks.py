@@ -30,16 +30,13 @@ SIGNALS = signal.SIGINT, signal.SIGTERM
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among its equals: number `rank` of `world`, `local` of its machine, computing on `device`.
-
-    meeting: the address at which they meet, as torch.distributed takes it; by default what torchrun says.
-    """
+    """This process among its equals, computing on `device`."""
 
     device: torch.device
-    rank: int = 0
+    rank: int = 0  # of `world`
     world: int = 1
-    local: int = 0
-    meeting: str = "env://"
+    local: int = 0  # rank on its machine
+    meeting: str = "env://"  # where they meet, for torch.distributed; by default what torchrun says
 
     @property
     def leads(self) -> bool:
@@ -66,15 +63,6 @@ class Ranks:
         finally:
             distributed.destroy_process_group()
 
-    @contextmanager
-    def in_turn(self) -> Iterator[None]:
-        """The first rank of every machine goes before the others, so that caches are filled once."""
-        if self.local:
-            self.highest(0)
-        yield
-        if not self.local:
-            self.highest(0)
-
     def share_gradients(self, model: nn.Module) -> None:
         """Give every parameter that learns the mean of its gradients over all ranks."""
         if self.world == 1:
@@ -99,10 +87,7 @@ class Ranks:
 
 
 def count_ranks(device: str, wanted: int | None) -> int:
-    """Processes that a run starts itself: as many as wanted, or on a CPU one a core, at most MOST.
-
-    Raises InputError where several are wanted on something else, or torchrun has started some already.
-    """
+    """Processes that a run starts itself, on a CPU only: `wanted`, or one a core up to MOST; InputError elsewhere."""
     alone = "WORLD_SIZE" in os.environ or pick_device(device).name != "cpu"
     if alone and (wanted or 1) > 1:
         raise InputError("Several processes are started on a CPU only.", "Use torchrun for several GPUs.")
@@ -149,10 +134,7 @@ def companions(count: int, device: str, function: Callable[..., Any], *arguments
 
 @contextmanager
 def handling(handler: Any) -> Iterator[None]:
-    """Ctrl-C and SIGTERM go to a handler while inside; what ignores them already, still does.
-
-    Only the main thread of a process gets signals; in others nothing changes.
-    """
+    """Ctrl-C and SIGTERM go to a handler while inside, unless they are ignored already; in the main thread only."""
     main = threading.current_thread() is threading.main_thread()
     before = {x: signal.signal(x, handler) for x in SIGNALS if main and signal.getsignal(x) is not signal.SIG_IGN}
     try:

@@ -35,16 +35,15 @@ Look = tuple[np.ndarray, np.ndarray]
 
 
 class CutFinder:
-    """Looks at successive frames; `cuts` holds the numbers of the frames that begin a new shot.
+    """Looks at successive frames for cuts, dissolves and fades.
 
     A cut lies between two pairs of frames when each frame of the one differs from each of the other by more than CUT:
-    a flash of one frame is none, nor is a fast movement. `mixed` holds the numbers of the frames of dissolves and
-    fades, which are mixtures of the frames before and after them and belong to no shot.
+    a flash of one frame is none, nor is a fast movement.
     """
 
     def __init__(self) -> None:
-        self.cuts: list[int] = []
-        self.mixed: set[int] = set()
+        self.cuts: list[int] = []  # numbers of the frames that begin a new shot
+        self.mixed: set[int] = set()  # of those in dissolves and fades: mixtures of others, which belong to no shot
         self.count = 0
         self.recent: list[Look] = []
 

@@ -53,10 +53,7 @@ def trace_frames(
     threshold: Threshold | None = None,
     scale: float | None = None,
 ) -> Trace:
-    """The trace of some driver frames, RGB uint8 (R, R, 3) each, of an encoded source; threshold, scale: of P_test.
-
-    Raises FloatingPointError if it is not finite.
-    """
+    """The trace of driver frames, RGB uint8 (R, R, 3) each, of a source; FloatingPointError if it is not finite."""
     d = to_tensor(frames, device_of(model))
     trace = model.drive(*source, d, threshold=threshold, scale=scale)
     if not trace.f.sum().isfinite():  # what is not finite on the way is not in f either
@@ -92,30 +89,20 @@ def animate(
         try:
             trace = trace_frames(model, encoded, waiting[:batch], threshold, scale)
         except FloatingPointError as error:
-            widen(model, error)
-            encoded = encode_source(model, picture)
+            if next(model.parameters()).dtype == torch.float32:
+                raise AnimaskError(f"{error}: the weights are damaged or do not fit.") from error
+            warnings.warn(f"{error} in reduced precision: going on in fp32", stacklevel=2)
+            encoded = encode_source(at_precision(model, "fp32"), picture)
         except torch.OutOfMemoryError as error:
-            batch = halve(min(batch, len(waiting)), error)
+            batch = min(batch, len(waiting))
+            if batch == 1:
+                hint = "Close other programs that use the GPU, or use --device cpu."
+                raise AnimaskError("The GPU has not enough memory for one frame.", hint) from error
+            warnings.warn(f"the GPU has not enough memory for {batch} frames: going on with {batch // 2}", stacklevel=2)
+            batch //= 2
         else:
             yield from lay_out(trace, picture, waiting[:batch], layout)
             waiting = waiting[batch:]
-
-
-def widen(model: Animator, error: FloatingPointError) -> None:
-    """Change a model of reduced precision to float32, with a warning; AnimaskError if it is in float32 already."""
-    if next(model.parameters()).dtype == torch.float32:
-        raise AnimaskError(f"{error}: the weights are damaged or do not fit.") from error
-    warnings.warn(f"{error} in reduced precision: going on in fp32", stacklevel=3)
-    at_precision(model, "fp32")
-
-
-def halve(batch: int, error: torch.OutOfMemoryError) -> int:
-    """The next smaller batch, with a warning; AnimaskError if there is none."""
-    if batch == 1:
-        hint = "Close other programs that use the GPU, or use --device cpu."
-        raise AnimaskError("The GPU has not enough memory for one frame.", hint) from error
-    warnings.warn(f"the GPU has not enough memory for {batch} frames: going on with {batch // 2}", stacklevel=3)
-    return batch // 2
 
 
 def prefetch(items: Generator[Item, None, None], room: int) -> Generator[Item, None, None]:

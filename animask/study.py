@@ -36,10 +36,7 @@ PAGE = Path(__file__).with_name("study.html")  # STUDY in it stands for the vide
 
 @dataclass(frozen=True)
 class Votes:
-    """How often a column was chosen, of so many answers; the share with its 95 % interval (Wilson, 1927).
-
-    The interval takes answers for independent; those of one person are not quite.
-    """
+    """How often a column was chosen; the share, its 95 % interval (Wilson, 1927) as if answers were independent."""
 
     chosen: int
     answers: int
@@ -49,10 +46,7 @@ class Votes:
 
 
 def write_study(settings: Settings, path: Path, progress: Progress = lambda done, total: None) -> Path:
-    """Write the page: picture, driver, and what every variant and method made, in random order; returns the path.
-
-    Raises what `evaluate` raises, and InputError for a video that cannot be read.
-    """
+    """Write the page, all in random order; returns its path. Raises as `evaluate`, and InputError for a bad video."""
     bench = open_bench(settings)
     columns, trials = [*bench.columns, *(name for name, _ in settings.predictions)], []
     for number, case in enumerate(bench.cases, 1):

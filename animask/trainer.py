@@ -28,23 +28,17 @@ SETTLING = 12  # batches that the statistics of the average are taken of
 
 @torch.no_grad()
 def update_average(ema: Animator, model: Animator, step: int, decay: float) -> None:
-    """Take the weights after step number `step` into their moving average; running statistics are copied.
-
-    The decay starts low, (1 + n) / (10 + n), so that the random weights of the start fade.
-    """
-    share = 1 - min(decay, (1 + step) / (10 + step))
+    """Take the weights after step number `step` into their moving average; running statistics are copied."""
+    share = 1 - min(decay, (1 + step) / (10 + step))  # at first low, so that random weights fade
     torch._foreach_lerp_(list(ema.parameters()), list(model.parameters()), share)
     torch._foreach_copy_(list(ema.buffers()), list(model.buffers()))
 
 
 class Trainer:
-    """The networks, their average, the optimiser, and how far they are.
-
-    lesson: what makes a batch a loss. epoch: steps of one; config.steps or config.minutes take the place of
-    config.epochs of them. step: steps done. samples: drawn by all ranks together. seconds: of all parts of the run.
-    """
+    """The networks, their average, the optimiser, and how far they are."""
 
     def __init__(self, model: Animator, lesson: Found | Taught, config: TrainConfig, epoch: int, ranks: Ranks) -> None:
+        """lesson: what makes a batch a loss. epoch: steps of one."""
         self.config, self.ranks, self.device = config, ranks, ranks.device
         self.model = model.to(self.device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
         if ranks.world > 1 and self.device.type == "cuda":  # on a CPU all would wait for all in every layer
@@ -53,8 +47,8 @@ class Trainer:
         self.ema = copy.deepcopy(self.model).requires_grad_(False).eval()
         betas = (config.beta1, config.beta2)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.lr, betas=betas, fused=True)
-        self.step, self.samples, self.seconds = 0, 0, 0.0
-        self.total = config.steps or config.epochs * epoch
+        self.step, self.samples, self.seconds = 0, 0, 0.0  # done; drawn by all ranks together; of all parts of the run
+        self.total = config.steps or config.epochs * epoch  # steps; config.minutes take their place
 
     def share(self) -> float:
         """How much of the run is done, 0 to 1."""
@@ -140,10 +134,7 @@ def save_checkpoint(trainer: Trainer, run: Path) -> None:
 
 
 def load_checkpoint(trainer: Trainer, run: Path) -> None:
-    """Continue from the checkpoint of a run folder.
-
-    Raises InputError if there is none that can be read, or if it belongs to another model configuration.
-    """
+    """Continue from the checkpoint of a run folder; InputError if it cannot be read, or is of another model."""
     path = run / CHECKPOINT
     about = read_metadata(path)
     saved, wanted = asdict(read_config(path, about)), asdict(trainer.model.config)

@@ -48,33 +48,26 @@ Case = tuple[np.ndarray, np.ndarray]  # a held-out source and a target of the sa
 
 @dataclass(frozen=True)
 class Run:
-    """What a run is called, where it leaves its files, and where it begins.
-
-    dataset: vox, taichi, bair, toons or a folder. init: weights to start from. resume: go on with the run in `out`.
-    ranks: processes, on a CPU; see `count_ranks`.
-    """
+    """What a run is called, where it leaves its files, and where it begins."""
 
     out: Path
-    dataset: str
+    dataset: str  # vox, taichi, bair, toons or a folder
     device: str = "auto"
-    init: str | None = None
-    resume: bool = False
-    ranks: int = 1
+    init: str | None = None  # weights to start from
+    resume: bool = False  # go on with the run in `out`
+    ranks: int = 1  # processes, on a CPU; see `count_ranks`
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended, one of ENDINGS; its last figures, speed and memory.
+    """How a run ended; its last figures, speed and memory."""
 
-    weights: their path, empty on ranks that do not lead. memory_mb: of the GPU, 0 without one.
-    """
-
-    ended: str
+    ended: str  # one of ENDINGS
     step: int
-    weights: str
+    weights: str  # their path, empty on ranks that do not lead
     figures: dict[str, float]
     samples_per_second: float
-    memory_mb: float
+    memory_mb: float  # of the GPU, 0 without one
 
 
 def train(model_config: ModelConfig, config: TrainConfig, run: Run, report: Report = print) -> Outcome:
@@ -99,9 +92,12 @@ def take_part(ranks: Ranks, model_config: ModelConfig, config: TrainConfig, run:
         stack.callback(torch.set_num_threads, torch.get_num_threads())
         if ranks.device.type == "cpu":
             torch.set_num_threads(1)
-        with ranks.in_turn():
-            run.out.mkdir(parents=True, exist_ok=True)
-            trainer, pairs, cases = set_up(model_config, config, run, ranks, report)
+        if ranks.local:  # the first rank of every machine goes before the others, so that caches are filled once
+            ranks.highest(0)
+        run.out.mkdir(parents=True, exist_ok=True)
+        trainer, pairs, cases = set_up(model_config, config, run, ranks, report)
+        if not ranks.local:
+            ranks.highest(0)
         signals = stack.enter_context(catch_signals())
         try:
             return Loop(trainer, run, cases, report).go(pairs, signals)
@@ -127,10 +123,7 @@ def catch_signals() -> Iterator[list[int]]:
 
 
 def settings(out: Path, resume: bool, init: str | None, recipe: dict[str, Any]) -> dict[str, Any]:
-    """The recipe of a run that does not begin from nothing: that of the run or the weights, then what `recipe` says.
-
-    Raises InputError for a run that cannot be resumed, MissingError for weights that are not there.
-    """
+    """The recipe of a run to resume, or of weights, changed by `recipe`; InputError or MissingError without these."""
     if resume:
         if not (out / CONFIG).is_file():
             raise InputError(f"{out} holds no run to resume.", "Leave --resume out to start a new run.")
@@ -143,10 +136,7 @@ def settings(out: Path, resume: bool, init: str | None, recipe: dict[str, Any]) 
 def set_up(
     model_config: ModelConfig, config: TrainConfig, run: Run, ranks: Ranks, report: Report
 ) -> tuple[Trainer, Pairs, list[Case]]:
-    """The trainer at its first step, the training pairs, and for the leading rank the held-out cases.
-
-    What is quick to find missing is looked for first, before data are decoded for hours.
-    """
+    """Trainer, training pairs, held-out cases (of the leading rank); what is quick to find missing is sought first."""
     if (run.out / CHECKPOINT).exists() and not run.resume:
         raise InputError(f"{run.out} holds a run already.", "Continue it with --resume, or choose another --out.")
     config = complete(model_config, config, run.dataset, ranks.device, report)
@@ -281,10 +271,7 @@ class Loop:
             self.report(f"step {trainer.step} ({share:.0%})  {shown}  {pace:.1f} samples/s  {minutes:.0f} min left")
 
     def preview(self) -> None:
-        """Held-out figures of the averaged model, a word on masks that show nothing, and a sheet in the run's folder.
-
-        Raises FloatingPointError where the model's values are not finite.
-        """
+        """Held-out figures, a sheet, a word on masks that show nothing; FloatingPointError if values are not finite."""
         step, model, folder = self.trainer.step, self.trainer.ema, self.run.out / PREVIEWS
         values = validate(model, self.cases)
         folder.mkdir(exist_ok=True)
@@ -325,13 +312,10 @@ def cut_log(run: Path, step: int) -> None:
 def judge_masks(step: int, figures: dict[str, float]) -> str:
     """A word on masks that show nothing, or nothing."""
     mean, motion = figures.get("mask_mean", 0.5), figures.get("mask_motion", 1.0)  # none before the first step
-    if mean < DARK:
-        fault = f"dark (mean {mean:.5f})"
-    elif mean > BRIGHT:
-        fault = f"1 everywhere (mean {mean:.5f})"
-    elif motion < STILL:
-        fault = f"the same for source and driver (mean change {motion:.5f})"
-    else:
+    fault = f"the same for source and driver (mean change {motion:.5f})" if motion < STILL else ""
+    if not DARK <= mean <= BRIGHT:
+        fault = f"{'dark' if mean < DARK else '1 everywhere'} (mean {mean:.5f})"
+    if not fault:
         return ""
     if step <= PATIENCE:
         return f"masks are still {fault}; found masks may need {PATIENCE} steps to wake"

@@ -35,17 +35,13 @@ VGG19 = "timm/vgg19.tv_in1k"  # on the Hub: ImageNet weights, with torchvision's
 
 
 class Weights(NamedTuple):
-    """Weights of a model that are here and whole, looked at once.
-
-    config: of the model. metadata: what the file says of itself (licence, dataset, steps, limits, ...). digest: its
-    SHA-256. revision: its commit on the Hub, empty where it comes from elsewhere.
-    """
+    """Weights of a model that are here and whole, looked at once."""
 
     path: Path
     config: ModelConfig
-    metadata: dict[str, str]
-    digest: str
-    revision: str
+    metadata: dict[str, str]  # what the file says of itself: licence, dataset, steps, limits, ...
+    digest: str  # its SHA-256
+    revision: str  # its commit on the Hub, empty where it comes from elsewhere
 
 
 def find_weights(name: str | Path = DEFAULT) -> Weights:
@@ -55,24 +51,19 @@ def find_weights(name: str | Path = DEFAULT) -> Weights:
     looked for and how to get it there, and InputError if it has another SHA-256 than is stated, is no safetensors
     file, is cut off, or holds no model of animask.
     """
-    path = locate(str(name))
-    digest, metadata = check_hash(path), read_metadata(path)
-    commit = re.search(r"/models--[^/]+/snapshots/([0-9a-f]{40})/", path.as_posix())  # as the Hub's cache is laid out
-    return Weights(path, read_config(path, metadata), metadata, digest, commit[1] if commit else "")
-
-
-def locate(name: str) -> Path:
-    """The path of what a name means; a file of the Hub that is not here is downloaded. Raises as `find_weights`."""
+    name = str(name)
     path = bundled_folder() / f"{name}.safetensors" if name in BUNDLED else Path(name)
     remote = HUB_NAME.fullmatch(name)
     if remote and not name.endswith(".safetensors") and not path.parent.exists():
-        return fetch(remote["repo"], remote["revision"] or "main")
-    if not path.exists():
+        path = fetch(remote["repo"], remote["revision"] or "main")
+    elif not path.exists():
         hint = f"give bundled weights ({', '.join(BUNDLED)}), a .safetensors file or owner/name[@revision] of the Hub"
         if name in BUNDLED:
             hint = f"install animask again, or put {path.name} there"
         raise MissingError(f"weights {name!r} were not found: looked for {path.absolute()}", hint)
-    return path
+    digest, metadata = check_hash(path), read_metadata(path)
+    commit = re.search(r"/models--[^/]+/snapshots/([0-9a-f]{40})/", path.as_posix())  # as the Hub's cache is laid out
+    return Weights(path, read_config(path, metadata), metadata, digest, commit[1] if commit else "")
 
 
 def fetch(repo: str, revision: str = "main") -> Path:
@@ -174,9 +165,8 @@ def load_model(weights: str | Path | Weights = DEFAULT, device: "str | torch.dev
 
 
 def save_model(model: "Animator", path: Path, about: dict[str, str]) -> None:
-    """Write a model as fp16 safetensors, whole or not at all; `about` (data, steps, licence, ...) goes to the metadata.
-
-    Raises AnimaskError if a number is not finite in fp16 or the file cannot be written.
+    """Write a model as fp16 safetensors, with `about` (data, steps, licence, ...) in the metadata, whole or not at all;
+    AnimaskError if a number is not finite in fp16 or the file cannot be written.
     """
     import torch
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from animask import pairs
+from animask import datasets
 from animask.cli import app
 from animask.datasets import toon_pool
 from animask.video import probe
@@ -54,7 +54,7 @@ def folder(tmp_path, picture, driver, surroundings, cache, monkeypatch):
         shutil.copy(driver, tmp_path / name)
     shutil.copytree(ROOT / "assets", tmp_path / "assets")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(pairs, "toon_pool", lambda first, count, *rest: toon_pool(first, min(count, 4), *rest))
+    monkeypatch.setattr(datasets, "toon_pool", lambda first, count, *rest: toon_pool(first, min(count, 4), *rest))
     return tmp_path
 
 

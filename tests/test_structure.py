@@ -14,7 +14,7 @@ PACKAGE = ROOT / "animask"
 # The layout, a rank a row: a module imports what stands in a row above it or before it in its own, in folders too.
 RANKS = """
 errors files devices config perturb losses metrics
-images probing writer video networks faces clay
+images probing video networks faces clay
 model fusion crops shots datasets pairs detectors preparation
 weights
 streaming exporting

@@ -43,7 +43,6 @@ FASTER = "bf16 is faster and moves the third digit; auto: where fast."
 MADE = "What another method made of --list: a further row."
 LIST = "Write sources, drivers, list.csv; stop."
 STUDY = "Write a blind study page; stop."
-ANSWERS = "Count what the study page saved; stop."
 
 
 def evaluate(
@@ -64,7 +63,7 @@ def evaluate(
     predictions: Annotated[list[str] | None, other(metavar="NAME=FOLDER", help=MADE, callback=read_predictions)] = None,
     list_folder: Annotated[Path | None, other("--list", metavar="FOLDER", help=LIST)] = None,
     study: Annotated[Path | None, other(metavar="OUT.html", help=STUDY, callback=check_page)] = None,
-    answers: Annotated[list[Path] | None, other(metavar="FILES", help=ANSWERS)] = None,
+    answers: Annotated[list[Path] | None, other(metavar="FILES", help="Count what the study page saved; stop.")] = None,
     report: Annotated[Path | None, written(help="One HTML page: table, pictures.", callback=check_page)] = None,
     quiet: Annotated[bool, written("-q", "--quiet", help="No progress, no table.")] = False,
     as_json: Annotated[bool, written("--json", help="Print the result as JSON.")] = False,

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 from typer import Argument, Option
 
 from animask.cli.screen import plain, show_result
+from animask.errors import AnimaskError
+from animask.weights import BUNDLED, SUMS, find_weights, without_password
 
 PACKAGES = ("animask", "torch", "opencv-python-headless", "pillow", "av", "numpy", "huggingface-hub", "safetensors")
 VARIABLES = ("ANIMASK_DEVICE", "ANIMASK_WEIGHTS", "ANIMASK_CACHE", "HF_HOME", "HF_ENDPOINT", "HF_HUB_OFFLINE")
@@ -26,8 +28,6 @@ def info(
 
     animask info owner/name --json
     """
-    from animask.weights import BUNDLED
-
     report = look_around()
     report["weights"] = {name: describe_weights(name) for name in weights or BUNDLED}
     if as_json:
@@ -49,7 +49,6 @@ def look_around() -> dict[str, dict[str, Any]]:
 
     from animask.datasets import cache_folder
     from animask.devices import pick_device, pick_precision
-    from animask.weights import without_password
 
     found = {item.name.replace("_", "-"): item.version for item in distributions()}
     packages = {name: found.get(name, "not installed") for name in PACKAGES}
@@ -67,9 +66,6 @@ def look_around() -> dict[str, dict[str, Any]]:
 
 def describe_weights(name: str) -> dict[str, Any]:
     """Path, size, hash and metadata of weights (licence, data, limits, ...), or what is wrong with them."""
-    from animask.errors import AnimaskError
-    from animask.weights import BUNDLED, SUMS, find_weights
-
     try:
         found = find_weights(name)
     except AnimaskError as error:
