@@ -32,7 +32,10 @@ INNER_LIPS = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 3
 
 
 def paint_clay(picture: np.ndarray, size: int = CLAY_SIZE) -> np.ndarray:
-    """The clay of the largest face in a square RGB uint8 (H, H, 3) picture: uint8 (size, size), all black without."""
+    """The clay of the largest face in a square RGB uint8 (H, H, 3) picture: uint8 (size, size), black without a face.
+
+    The person is flat, the face lit from above, eyes look where they look, and the background is black.
+    """
     picture = cv2.resize(picture, (FINE, FINE), interpolation=cv2.INTER_AREA)
     faces = find_faces(picture)
     if not faces:
@@ -51,7 +54,10 @@ def paint_clay(picture: np.ndarray, size: int = CLAY_SIZE) -> np.ndarray:
 
 @cache
 def list_triangles() -> np.ndarray:
-    """Delaunay's triangles (N, 3) of the frontal face that the network sees in nothing, unrolled; normals outwards."""
+    """The triangles (N, 3) between the points of the mesh, normals outwards.
+
+    They are Delaunay's, of the face that the network sees in nothing, which is frontal; the cheeks are unrolled.
+    """
     side = SIDES[MESH]
     mesh = run_network(MESH, np.zeros((side, side, 3), np.uint8))[1].reshape(-1, 3)
     depth = (mesh[:, 2:] - mesh[:, 2].min()) / np.ptp(mesh[:, 0])

@@ -22,7 +22,10 @@ CLAY_SIZE = 64  # side of clay as data sets keep it, whatever the side of the ma
 
 
 def within(default: Any, low: float, high: float = sys.maxsize) -> Any:
-    """A field whose numbers, or its list's, lie in a range: no checkpoint may ask for a network beyond any machine."""
+    """A field whose numbers lie between low and high, or each item of whose list does.
+
+    The upper limits of a model keep a checkpoint from elsewhere from asking for a network that no machine can hold.
+    """
     return field(default=default, metadata={"range": (low, high)})
 
 
@@ -75,7 +78,7 @@ class ModelConfig:
 class TrainConfig:
     """Settings of a training run; the defaults are the paper's (section 3.1)."""
 
-    masks: Literal["found", "taught"] = "found"  # by the paper's losses alone, or shown as clay (see `lessons`)
+    masks: Literal["found", "taught"] = "found"  # by the paper's losses alone, or shown as clay (see `objectives`)
     epochs: int = within(100, 1)  # of (identities × repeats) / batch steps
     steps: int | None = within(None, 1)  # in place of epochs; decay keeps its proportions
     minutes: float | None = within(None, 0)  # in place of both; the learning rate falls towards that time
@@ -161,14 +164,28 @@ DATASETS: dict[str, dict[str, Any]] = {
     "toons": {"toons": 1.0, "repeats": 1000},
 }
 # released: the values of the authors' code where they differ from the paper.
-RELEASED_P: Any = {"threshold": 100 / 255, "threshold_train": 100 / 255, "cuts": (15 / 64, 45 / 64)}  # P_test, P_train
-COMPACT_MASKS: Any = {"mask_width": 16, "refiner_width": 24, "mask_blocks": 4, "mask_skips": True, "scale": 1.0}
-COMPACT_LOSS: Any = {"lambda_mask": 10.0, "lambda_looks": 10.0, "flips": "mirror"}
 MODEL_PRESETS = {
     "paper": ModelConfig(),
-    "released": ModelConfig("released", encoder_order="bn-relu", temperature=0.1, mask_shrink="gaussian", **RELEASED_P),
+    "released": ModelConfig(
+        preset="released",
+        encoder_order="bn-relu",
+        temperature=0.1,
+        mask_shrink="gaussian",
+        threshold=100 / 255,
+        threshold_train=100 / 255,
+        cuts=(15 / 64, 45 / 64),
+    ),
     "compact": ModelConfig(
-        "compact", width=16, flow=True, max_channels=256, dilations=(1, 2, 4, 8, 4, 2), **COMPACT_MASKS
+        preset="compact",
+        width=16,
+        flow=True,
+        max_channels=256,
+        dilations=(1, 2, 4, 8, 4, 2),
+        mask_width=16,
+        refiner_width=24,
+        mask_blocks=4,
+        mask_skips=True,
+        scale=1.0,
     ),
     "tiny": ModelConfig(
         "tiny", 64, blocks=2, dilations=(1, 1), width=4, max_channels=16, mask_width=2, refiner_width=4, mask_blocks=2
@@ -177,7 +194,17 @@ MODEL_PRESETS = {
 TRAIN_PRESETS = {
     "paper": TrainConfig(),
     "released": TrainConfig(beta2=0.999, jitter="all", flips="time-or-mirror"),
-    "compact": TrainConfig("taught", lr=1e-3, beta2=0.99, schedule="cosine", warmup=150, ema=0.998, **COMPACT_LOSS),
+    "compact": TrainConfig(
+        masks="taught",
+        lr=1e-3,
+        beta2=0.99,
+        schedule="cosine",
+        warmup=150,
+        ema=0.998,
+        lambda_mask=10.0,
+        lambda_looks=10.0,
+        flips="mirror",
+    ),
     "tiny": TrainConfig(),
 }
 
@@ -240,7 +267,10 @@ def update(config: Any, changes: dict[str, Any], where: str = "the configuration
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """A recipe, [model], [train], preset and dataset: a TOML file, or a bundled name; InputError for anything else."""
+    """A recipe: sections `[model]` and `[train]`, and `preset` and `dataset` above them.
+
+    path: a TOML file, or the name of a bundled recipe. Raises InputError for anything else.
+    """
     bundled = {recipe.stem: recipe for recipe in (Path(__file__).parent / "recipes").glob("*.toml")}
     if not path.exists() and str(path) not in bundled:
         raise InputError(f"{path} does not exist.", f"Give a TOML file or a bundled recipe: {', '.join(bundled)}.")

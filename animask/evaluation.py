@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from animask.cases import Case, Progress, Settings, describe, find_prediction, plan, read_prediction
 from animask.config import MODEL_PRESETS, nearest
 from animask.detectors import DETECTORS, Detector, describe_network
 from animask.devices import pick_device, pick_precision
@@ -28,6 +27,7 @@ from animask.images import fit, to_images, to_tensor
 from animask.losses import FILES, Lpips
 from animask.metrics import Score, aed, akd, average, csim, l1, mkr, psnr, ssim
 from animask.model import Ablation, Animator
+from animask.protocol import Case, Progress, Settings, describe, find_prediction, plan, read_prediction
 from animask.streaming import at_precision, device_of, encode_source
 from animask.weights import find_weights, load_model
 

@@ -62,7 +62,10 @@ class Animator(nn.Module):
         return self.l(cat(self.down(s), m_s, m_x))  # eq. (3), (6)
 
     def final(self, s: Tensor, m_s: Tensor, m_x: Tensor, c: Tensor, view: View = whole) -> Tensor:
-        """f, or the part that `view` cuts, from c and the full-size source; the loss on it trains h, and the flow."""
+        """f, or a part of it, from c and the full-size source; the loss on it trains h only, and the flow.
+
+        c: as `coarse` gives it. view: what cuts the part from a batch of full-size images.
+        """
         c, flow = c[:, :3].detach(), c[:, 3:]
         seen = cat(s, self.up(m_s).detach())
         if self.config.flow:
@@ -99,7 +102,10 @@ class Animator(nn.Module):
         return Trace(m_s, m_d, m_dp, m_dr, c, f)
 
     def forward(self, s: Tensor, d: Tensor, generator: torch.Generator | None = None) -> Trace:
-        """Training, eq. (5) to (7), of s, d = A(target), (B, 3, R, R); of the masks only m_dr carries a gradient."""
+        """Training, equations (5) to (7): ℓ and h see the raw driver mask. s, d = A(target): (B, 3, R, R).
+
+        Of the masks in the trace, only m_dr carries a gradient.
+        """
         m_s, m_d = self.m(torch.cat((s, d))).chunk(2)  # one pass: BatchNorm sees both alike
         m_dp = p_train(m_d.detach(), self.config.threshold_train, self.config.cuts, generator)
         m_dr = self.refine(s, m_s, m_dp)  # eq. (5)

@@ -44,7 +44,10 @@ def gaussian_blur(x: Tensor, size: int, sigma: float) -> Tensor:
 
 
 def encoding_block(inputs: int, outputs: int, order: str) -> nn.Sequential:
-    """conv3×3 - ReLU - BatchNorm (released: "bn-relu") - average pool: (B, inputs, H, W) to (B, outputs, H/2, W/2)."""
+    """conv3×3 - ReLU - BatchNorm - average pool 2×2: (B, inputs, H, W) to (B, outputs, H/2, W/2).
+
+    order: "relu-bn" as the paper writes it, or "bn-relu" as released.
+    """
     norm, relu = nn.BatchNorm2d(outputs), nn.ReLU()
     middle = OrderedDict(relu=relu, norm=norm) if order == "relu-bn" else OrderedDict(norm=norm, relu=relu)
     conv = nn.Conv2d(inputs, outputs, 3, padding=1)
@@ -164,7 +167,10 @@ class LowResGenerator(nn.Module):
 
 
 class HighResGenerator(nn.Module):
-    """h: s, U(m_s) (with flow, both moved), U(driver's mask), c, (B, 8, R, R), to the final frame f, (B, 3, R, R)."""
+    """h: s, U(m_s), U(driver's mask) and c, (B, 8, R, R), to the final frame f, (B, 3, R, R).
+
+    With flow, s and U(m_s) are moved.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

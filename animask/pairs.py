@@ -126,7 +126,10 @@ def unpack(rows: list[np.ndarray], resolution: int, clay: bool) -> tuple[Tensor,
 
 
 def shake(batch: Batch, config: TrainConfig, mask_size: int, generator: torch.Generator) -> Batch:
-    """A loaded batch to the floats of a step, on the generator's device: moved, flipped, clay at the masks' size."""
+    """A loaded batch, on the device of the generator, to the floats of a step: moved, flipped, clay at the masks' size.
+
+    The two frames of a picture are moved and warped apart; with clay, frames of clips are moved as well.
+    """
     kinds = batch.kinds
     s, target, other = (x.float().div(255).contiguous(memory_format=torch.channels_last) for x in batch[1:4])
     clay_s, clay_d, clay_o = (resize(x.float() / 255, mask_size) for x in batch[4:])
@@ -185,7 +188,10 @@ def resize(clay: Tensor, size: int) -> Tensor:
 
 
 def open_pairs(dataset: str, model: ModelConfig, config: TrainConfig, report: datasets.Report) -> tuple[Pairs, Pairs]:
-    """The training and the held-out stream of a data set ("toons", or what `locate` finds); InputError without data."""
+    """The training stream of a data set and a held-out stream of plain pairs, decoded into the cache.
+
+    dataset: "toons", or what `locate` finds; of it, what has clay where masks are taught. InputError without data.
+    """
     size, folder, taught = model.resolution, datasets.cache_folder(), config.masks == "taught"
     where, who = (size, folder, config.workers), attrgetter("identity")
     clips: dict[str, list[Path]] = {}
@@ -212,7 +218,10 @@ def open_pairs(dataset: str, model: ModelConfig, config: TrainConfig, report: da
 
 
 def read_pictures(folder: str, resolution: int, taught: bool, report: datasets.Report) -> tuple[np.ndarray, ...]:
-    """Pictures of a folder (taught: with clay) as rows of `pack`; broken ones are reported; InputError if all are."""
+    """All pictures of a folder as rows of `pack`, centred squares, sorted by name; taught: those with clay, with it.
+
+    A broken picture is reported and left out; InputError if none is left.
+    """
     if not folder:
         raise InputError("The share `stills` needs a folder of pictures.", "Name it with --stills.")
     pictures = []

@@ -22,7 +22,8 @@ def uniform(shape: tuple[int, ...], low: float, high: float, like: Tensor, gener
 def cut_below(mask: Tensor, threshold: Threshold) -> Tensor:
     """Pixels below ρ become 0; (B, 1, H, W) to the same shape.
 
-    threshold: ρ in [0, 1], or "median": of each mask, the mean of the two middle values, so that half survives.
+    threshold: ρ in [0, 1], or "median": the median of each mask, the mean of the two middle values, so that
+    exactly half of the pixels of a mask without ties survive.
     """
     if threshold == "median":
         flat = mask.flatten(1).sort(dim=1).values
@@ -59,7 +60,10 @@ def resampling(size: int, part: Tensor, factor: Tensor) -> Tensor:
 
 
 def strips(like: Tensor, cuts: tuple[float, float], generator: torch.Generator | None) -> Tensor:
-    """Matrices that break a line at five random cuts (fewer in a short range), each part stretched by U[0.75, 1.25]."""
+    """Matrices that break a line into six parts at random cuts and stretch each by U[0.75, 1.25].
+
+    Where the range of the cuts holds fewer than five columns, the parts are fewer.
+    """
     batch, size = like.shape[0], like.shape[-1]
     low, high = max(1, round(cuts[0] * size)), min(size - 1, round(cuts[1] * size))
     order = torch.rand((batch, high - low + 1), device=like.device, generator=generator).argsort(dim=1)

@@ -227,7 +227,10 @@ def shorten(name: str) -> str:
 
 
 def prepare_one(original: Original, dataset: Path, config: PrepareConfig, stopped: threading.Event) -> list[Record]:
-    """Write clips or a still: their rows, or why none. AnimaskError where that fails, CancelledError if stopped."""
+    """Write the clips of one video, or the still of a picture; what could not be read is a row with the reason.
+
+    Raises AnimaskError where nothing can be written, and CancelledError when the run was stopped.
+    """
     whole, stem = Record(original.label, original.identity), dataset / "train" / original.key
     try:
         if config.stills:

@@ -63,7 +63,10 @@ class VideoInfo:
 
 
 def probe(path: Path) -> VideoInfo:
-    """Look at a video, animated picture or folder; InputError where it is unreadable, cut off, a still or too large."""
+    """Look at a video, an animated picture or a folder of pictures; of a video one frame is decoded.
+
+    Raises InputError where it cannot be read, is cut off or a still, or has frames of more than MAX_PIXELS.
+    """
     path = Path(path)
     if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir fails for names that are too long
         pictures = list_pictures(path)
@@ -156,7 +159,10 @@ def check_rate(path: Path, fps: Fraction, duration: Fraction, count: int) -> int
 
 
 def read_marks(path: Path, container: InputContainer, stream: Any) -> tuple[np.ndarray, av.VideoFrame]:
-    """When each frame begins and the last ends, in the stream's time base; the first frame. InputError for damage."""
+    """When each frame begins and the last one ends, in units of the stream's time base; and the first frame.
+
+    Raises InputError where a file is cut off or damaged.
+    """
     tick, zero, decoder = stream.time_base, start_of(container), make_decoder(stream)
     ends = {stream.index: Fraction(0)}  # seconds in which streams end
     frames: list[av.VideoFrame] = []
@@ -267,7 +273,10 @@ def make_decoder(stream: Stream) -> Any:
 
 
 def decode_file(path: Path, kind: Literal["video", "audio"], jump: Fraction) -> Iterator[tuple[Fraction, Any]]:
-    """Frames, deinterlaced, without damage, with their seconds, from where a jump lands; none without such a stream."""
+    """The frames of a file from where a jump to a second lands, each with the second in which it appears.
+
+    Pictures are deinterlaced, damaged parts left out; there are none where a file has no such stream.
+    """
     with open_video(path) as container:
         stream, zero = choose_stream(getattr(container.streams, kind)), start_of(container)
         if not stream:

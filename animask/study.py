@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from animask.cases import Progress, Settings
 from animask.errors import InputError
 from animask.evaluation import drive, open_bench, to_url
 from animask.files import read_text, replacing
 from animask.images import to_images
+from animask.protocol import Progress, Settings
 from animask.video import write_video
 
 METHODS = ("X2Face", "Monkey-Net", "FOMM", "paper")
@@ -36,7 +36,10 @@ PAGE = Path(__file__).with_name("study.html")  # STUDY in it stands for the vide
 
 @dataclass(frozen=True)
 class Votes:
-    """How often a column was chosen; the share, its 95 % interval (Wilson, 1927) as if answers were independent."""
+    """How often a column was chosen, of so many answers; the share with its 95 % interval (Wilson, 1927).
+
+    The interval takes answers for independent; those of one person are not quite.
+    """
 
     chosen: int
     answers: int
@@ -46,7 +49,10 @@ class Votes:
 
 
 def write_study(settings: Settings, path: Path, progress: Progress = lambda done, total: None) -> Path:
-    """Write the page, all in random order; returns its path. Raises as `evaluate`, and InputError for a bad video."""
+    """Write the page: picture, driver, and what every variant and method made, in random order; returns the path.
+
+    Raises what `evaluate` raises, and InputError for a video that cannot be read.
+    """
     bench = open_bench(settings)
     columns, trials = [*bench.columns, *(name for name, _ in settings.predictions)], []
     for number, case in enumerate(bench.cases, 1):

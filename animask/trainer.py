@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from animask.config import TrainConfig
 from animask.errors import InputError
-from animask.lessons import Found, Taught
 from animask.model import Animator
+from animask.objectives import Found, Taught
 from animask.pairs import Batch, shake
 from animask.ranks import Ranks
 from animask.weights import read_config, read_metadata, read_tensors, write_tensors
@@ -37,13 +37,15 @@ def update_average(ema: Animator, model: Animator, step: int, decay: float) -> N
 class Trainer:
     """The networks, their average, the optimiser, and how far they are."""
 
-    def __init__(self, model: Animator, lesson: Found | Taught, config: TrainConfig, epoch: int, ranks: Ranks) -> None:
-        """lesson: what makes a batch a loss. epoch: steps of one."""
+    def __init__(
+        self, model: Animator, objective: Found | Taught, config: TrainConfig, epoch: int, ranks: Ranks
+    ) -> None:
+        """objective: what makes a batch a loss. epoch: steps of one."""
         self.config, self.ranks, self.device = config, ranks, ranks.device
         self.model = model.to(self.device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
         if ranks.world > 1 and self.device.type == "cuda":  # on a CPU all would wait for all in every layer
             self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
-        self.lesson = lesson.to(self.device)
+        self.objective = objective.to(self.device)
         self.ema = copy.deepcopy(self.model).requires_grad_(False).eval()
         betas = (config.beta1, config.beta2)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.lr, betas=betas, fused=True)
@@ -93,7 +95,7 @@ class Trainer:
         batch = Batch(*(x.to(self.device, non_blocking=True) for x in batch))
         batch = shake(batch, self.config, model.config.mask_size, generator)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-            return self.lesson(model, batch, generator)
+            return self.objective(model, batch, generator)
 
     def chance(self) -> int:
         """The seed of this step's draws on this rank; from the step alone, so that a resumed run draws the same."""

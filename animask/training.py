@@ -28,8 +28,8 @@ from animask.devices import pick_precision
 from animask.errors import AnimaskError, InputError
 from animask.files import replacing
 from animask.images import to_tensor, write_image
-from animask.lessons import Found, Taught
 from animask.model import Animator
+from animask.objectives import Found, Taught
 from animask.pairs import Batch, Pairs, collate, open_pairs, unpack
 from animask.ranks import SIGNALS, Ranks, companions, handling
 from animask.streaming import device_of, encode_source, lay_out, trace_frames
@@ -40,10 +40,10 @@ ENDINGS = {0: "finished", signal.SIGINT: "interrupted", signal.SIGTERM: "termina
 LOG, CONFIG, PREVIEWS = "log.jsonl", "config.toml", "previews"
 DARK, BRIGHT, STILL = 0.005, 0.995, 0.001  # mean of masks that are 0 or 1 everywhere; mean change of those that rest
 PATIENCE = 3000  # steps that masks which are found may take
-CASES = 32  # held-out pairs that are measured
+HELD_OUT = 32  # held-out pairs that are measured
 SHOWN = 4  # of them in the sheet: driven by their own target, then by the target of the next
 
-Case = tuple[np.ndarray, np.ndarray]  # a held-out source and a target of the same identity, RGB uint8 (R, R, 3)
+HeldOut = tuple[np.ndarray, np.ndarray]  # a held-out source and a target of the same identity, RGB uint8 (R, R, 3)
 
 
 @dataclass(frozen=True)
@@ -95,12 +95,12 @@ def take_part(ranks: Ranks, model_config: ModelConfig, config: TrainConfig, run:
         if ranks.local:  # the first rank of every machine goes before the others, so that caches are filled once
             ranks.highest(0)
         run.out.mkdir(parents=True, exist_ok=True)
-        trainer, pairs, cases = set_up(model_config, config, run, ranks, report)
+        trainer, pairs, held_out = set_up(model_config, config, run, ranks, report)
         if not ranks.local:
             ranks.highest(0)
         signals = stack.enter_context(catch_signals())
         try:
-            return Loop(trainer, run, cases, report).go(pairs, signals)
+            return Loop(trainer, run, held_out, report).go(pairs, signals)
         except FloatingPointError as error:
             if not ranks.leads:
                 raise SystemExit(1) from error  # all ranks stop, and the leading one says why
@@ -123,7 +123,10 @@ def catch_signals() -> Iterator[list[int]]:
 
 
 def settings(out: Path, resume: bool, init: str | None, recipe: dict[str, Any]) -> dict[str, Any]:
-    """The recipe of a run to resume, or of weights, changed by `recipe`; InputError or MissingError without these."""
+    """The recipe of a run that does not begin from nothing: that of the run or the weights, then what `recipe` says.
+
+    Raises InputError for a run that cannot be resumed, MissingError for weights that are not there.
+    """
     if resume:
         if not (out / CONFIG).is_file():
             raise InputError(f"{out} holds no run to resume.", "Leave --resume out to start a new run.")
@@ -135,15 +138,18 @@ def settings(out: Path, resume: bool, init: str | None, recipe: dict[str, Any]) 
 
 def set_up(
     model_config: ModelConfig, config: TrainConfig, run: Run, ranks: Ranks, report: Report
-) -> tuple[Trainer, Pairs, list[Case]]:
-    """Trainer, training pairs, held-out cases (of the leading rank); what is quick to find missing is sought first."""
+) -> tuple[Trainer, Pairs, list[HeldOut]]:
+    """The trainer at its first step, the training pairs, and for the leading rank the held-out pairs.
+
+    What is quick to find missing is looked for first, before data are decoded for hours.
+    """
     if (run.out / CHECKPOINT).exists() and not run.resume:
         raise InputError(f"{run.out} holds a run already.", "Continue it with --resume, or choose another --out.")
     config = complete(model_config, config, run.dataset, ranks.device, report)
     model = new_model(model_config, config.seed, None if run.resume else run.init)
-    lesson = (Taught if config.masks == "taught" else Found)(config)
+    objective = (Taught if config.masks == "taught" else Found)(config)
     pairs, test = open_pairs(run.dataset, model_config, config, report)
-    trainer = Trainer(model, lesson, config, max(1, len(pairs) // (config.batch * ranks.world)), ranks)
+    trainer = Trainer(model, objective, config, max(1, len(pairs) // (config.batch * ranks.world)), ranks)
     if run.resume:
         load_checkpoint(trainer, run.out)
         report(f"resumed at step {trainer.step}, {trainer.share():.0%} of the run")
@@ -217,8 +223,8 @@ def calm(worker: int) -> None:
 class Loop:
     """The steps of a run, with figures, previews and checkpoints on the way; the leading rank alone writes."""
 
-    def __init__(self, trainer: Trainer, run: Run, cases: list[Case], report: Report) -> None:
-        self.trainer, self.run, self.cases, self.report = trainer, run, cases, report
+    def __init__(self, trainer: Trainer, run: Run, held_out: list[HeldOut], report: Report) -> None:
+        self.trainer, self.run, self.held_out, self.report = trainer, run, held_out, report
         self.leads = trainer.ranks.leads
         self.figures: dict[str, float] = {}
         self.begun, self.first, self.before = time.monotonic(), trainer.samples, trainer.seconds
@@ -271,11 +277,14 @@ class Loop:
             self.report(f"step {trainer.step} ({share:.0%})  {shown}  {pace:.1f} samples/s  {minutes:.0f} min left")
 
     def preview(self) -> None:
-        """Held-out figures, a sheet, a word on masks that show nothing; FloatingPointError if values are not finite."""
+        """Held-out figures of the averaged model, a word on masks that show nothing, and a sheet in the run's folder.
+
+        Raises FloatingPointError where the model's values are not finite.
+        """
         step, model, folder = self.trainer.step, self.trainer.ema, self.run.out / PREVIEWS
-        values = validate(model, self.cases)
+        values = validate(model, self.held_out)
         folder.mkdir(exist_ok=True)
-        write_image(folder / f"{step:07}.png", draw_sheet(model, self.cases))
+        write_image(folder / f"{step:07}.png", draw_sheet(model, self.held_out))
         write_log(self.run.out, step, values)
         coarse, final, copied = values.values()
         words = f"held-out L1: coarse {coarse:.4f}, final {final:.4f}, copying the source {copied:.4f}"
@@ -322,28 +331,28 @@ def judge_masks(step: int, figures: dict[str, float]) -> str:
     return f"WARNING: after {step} steps masks are {fault}: nothing is learnt from the driver; try masks = taught"
 
 
-def hold_out(pairs: Pairs) -> list[Case]:
+def hold_out(pairs: Pairs) -> list[HeldOut]:
     """The first pairs of a held-out stream."""
-    rows = [list(pairs[number].rows[:2]) for number in range(CASES)]
+    rows = [list(pairs[number].rows[:2]) for number in range(HELD_OUT)]
     frames = [unpack(pair, pairs.resolution, clay=False)[0].permute(0, 2, 3, 1).numpy() for pair in rows]
     return [(source, target) for source, target in frames]
 
 
 @torch.inference_mode()
-def validate(model: Animator, cases: list[Case]) -> dict[str, float]:
+def validate(model: Animator, held_out: list[HeldOut]) -> dict[str, float]:
     """Reconstruction of held-out pairs without r and P_test, as the paper evaluates it; L1 of c, f and the source."""
     sums = np.zeros(3)
-    for case in cases:
+    for case in held_out:
         s, d = (to_tensor(frame, device_of(model)) for frame in case)
         c, f = model.render(s, model.m(s), model.m(d))
         sums += [float((x - d).abs().mean()) for x in (c, f, s)]
-    return dict(zip(("val_l1_c", "val_l1_f", "val_l1_copy"), (sums / len(cases)).tolist(), strict=True))
+    return dict(zip(("val_l1_c", "val_l1_f", "val_l1_copy"), (sums / len(held_out)).tolist(), strict=True))
 
 
-def draw_sheet(model: Animator, cases: list[Case]) -> np.ndarray:
+def draw_sheet(model: Animator, held_out: list[HeldOut]) -> np.ndarray:
     """Rows of the columns of the paper's figure 3: SHOWN reconstructions, then SHOWN animations across identities."""
     rows: list[np.ndarray] = []
     for i in range(SHOWN * 2):
-        source, driver = cases[i % SHOWN][0], cases[i % SHOWN + i // SHOWN][1]
+        source, driver = held_out[i % SHOWN][0], held_out[i % SHOWN + i // SHOWN][1]
         rows += lay_out(trace_frames(model, encode_source(model, source), [driver]), source, [driver], "strip")
     return np.vstack(rows)

@@ -110,7 +110,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = str(tmp_path_factory.getbasetemp() / "cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ANIMASK_CACHE", folder)
-        for module, name, value in ((training, "CASES", 5), (training, "SHOWN", 2), (trainer, "SETTLING", 2)):
+        for module, name, value in ((training, "HELD_OUT", 5), (training, "SHOWN", 2), (trainer, "SETTLING", 2)):
             patch.setattr(module, name, value)
         yield folder
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from test_evaluation import grey
 
-from animask.cases import Settings
 from animask.images import write_image
+from animask.protocol import Settings
 
 SMALL = ["--metrics", "l1", "--limit", "1", "--frames", "3"]
 

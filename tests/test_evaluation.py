@@ -9,13 +9,13 @@ import pytest
 import torch
 from training_cases import SIDE
 
-from animask.cases import FIRST_DRIVER, TOON_RATE, TOON_VIDEOS, Settings, plan
 from animask.detectors import DETECTORS, Detector
 from animask.errors import AnimaskError, InputError, MissingError
 from animask.evaluation import PUBLISHED, evaluate, show, sum_up, tabulate
 from animask.files import sha256
 from animask.images import to_tensor, write_image
 from animask.metrics import Score
+from animask.protocol import FIRST_DRIVER, TOON_RATE, TOON_VIDEOS, Settings, plan
 from animask.toons import pose_at, render, sample_identity
 
 

@@ -30,10 +30,10 @@ def gradients(trainer: Trainer, batch: Batch) -> dict[str, torch.Tensor]:
     """Of one step without chance, with BatchNorm's statistics at rest, so that a batch is the sum of its parts."""
     trainer.model.eval()
     trainer.chance = lambda: 0
-    trainer.lesson.config = trainer.config
+    trainer.objective.config = trainer.config
     trainer.optimizer.step = lambda: None
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("animask.lessons.augment", lambda x, generator: x.flip(1))
+        patch.setattr("animask.objectives.augment", lambda x, generator: x.flip(1))
         trainer.learn(batch)
     return {name: x.grad.contiguous() for name, x in trainer.model.named_parameters() if x.grad is not None}
 

@@ -18,8 +18,8 @@ images probing video networks faces clay
 model fusion crops shots datasets pairs detectors preparation
 weights
 streaming exporting
-animation cases benchmark evaluation study \
-ranks lessons trainer training
+animation protocol benchmark evaluation study \
+ranks objectives trainer training
 cli.screen cli.animate cli.bench cli.eval cli.export cli.info cli.prepare cli.train cli __init__ __main__
 """
 TOONS = "identity pose geometry paint eyes face hair scene rendering"  # a folder that imports no other
@@ -108,7 +108,7 @@ def test_sizes_are_numbers_of_the_configuration_only():
     model_code = (
         *("perturb", "networks", "model", "weights"),
         *("streaming", "crops", "animation", "training", "evaluation"),
-        *("lessons", "trainer", "ranks"),
+        *("objectives", "trainer", "ranks"),
     )
     check(
         (path, node, node.value)

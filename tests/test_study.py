@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from training_cases import SIDE
 
-from animask.cases import Settings, list_cases, plan
 from animask.errors import InputError
 from animask.evaluation import evaluate
 from animask.images import read_image, write_image
+from animask.protocol import Settings, list_cases, plan
 from animask.study import count_answers, interval, write_study
 from animask.video import probe
 

@@ -32,7 +32,7 @@ def test_a_step_measures_the_equations_by_hand():
     s, target = BATCH.s / 255, BATCH.target / 255
     torch.rand((2, 1, 1, 1), generator=generator)  # what flips would have drawn
     trace = model(s, augment(target, generator), generator)  # eq. (5) to (7)
-    loss = learner.lesson.loss
+    loss = learner.objective.loss
     truth = loss.features(target)
     loss_c, loss_f = (loss.distance(loss.features(x), truth).item() for x in (trace.c, trace.f))  # eq. (9)
     loss_mask = (trace.m_dr - trace.m_d).abs().mean().item()  # eq. (8)

@@ -20,7 +20,7 @@ from animask.errors import AnimaskError, InputError
 from animask.images import read_image, to_tensor
 from animask.pairs import Batch, Pairs
 from animask.trainer import CHECKPOINT, Trainer
-from animask.training import Case, Run, hold_out, judge_masks, new_model, train
+from animask.training import HeldOut, Run, hold_out, judge_masks, new_model, train
 from animask.weights import load_model, read_metadata, read_tensors
 
 STEPS = 6
@@ -226,7 +226,7 @@ def test_masks_that_show_nothing_get_a_word_and_later_a_warning(mean, motion, wo
 
 
 @pytest.fixture
-def cases(tmp_path: Path) -> list[Case]:
+def held_out(tmp_path: Path) -> list[HeldOut]:
     clips = {}
     for identity in range(3):
         save_array(tmp_path / f"{identity}.npy", pack([frame(identity, turn) for turn in range(4)], []))
@@ -234,23 +234,23 @@ def cases(tmp_path: Path) -> list[Case]:
     return hold_out(Pairs(SIDE, TrainConfig(), clips))
 
 
-def test_held_out_figures_by_hand(cases):
+def test_held_out_figures_by_hand(held_out):
     model = make_model().eval()
-    s, d = (to_tensor(np.stack(frames), "cpu") for frames in zip(*cases, strict=True))
+    s, d = (to_tensor(np.stack(frames), "cpu") for frames in zip(*held_out, strict=True))
     with torch.inference_mode():
         c, f = model.render(s, model.m(s), model.m(d))
     wanted = {name: float((x - d).abs().mean()) for name, x in (("val_l1_c", c), ("val_l1_f", f), ("val_l1_copy", s))}
-    assert training.validate(model, cases) == pytest.approx(wanted, rel=1e-4)
-    assert len(cases) == training.CASES
+    assert training.validate(model, held_out) == pytest.approx(wanted, rel=1e-4)
+    assert len(held_out) == training.HELD_OUT
 
 
-def test_the_sheet_shows_reconstructions_and_animations(cases):
-    image = training.draw_sheet(make_model().eval(), cases)
+def test_the_sheet_shows_reconstructions_and_animations(held_out):
+    image = training.draw_sheet(make_model().eval(), held_out)
     shown = training.SHOWN
     assert image.shape[1] == 8 * SIDE
     height = image.shape[0] // (2 * shown)
     pairs = [(i, i) for i in range(shown)] + [(i, i + 1) for i in range(shown)]
     for row, (source, driver) in enumerate(pairs):
         line = image[row * height : (row + 1) * height][-SIDE:]
-        assert np.array_equal(line[:, :SIDE], cases[source][0])
-        assert np.array_equal(line[:, 2 * SIDE : 3 * SIDE], cases[driver][1])
+        assert np.array_equal(line[:, :SIDE], held_out[source][0])
+        assert np.array_equal(line[:, 2 * SIDE : 3 * SIDE], held_out[driver][1])

@@ -19,8 +19,8 @@ from animask import trainer, training
 from animask.clay import clay_path
 from animask.config import MODEL_PRESETS, ModelConfig, TrainConfig
 from animask.images import write_image
-from animask.lessons import Found, Taught
 from animask.model import Animator
+from animask.objectives import Found, Taught
 from animask.pairs import CLIP, TOON, Batch
 from animask.ranks import Ranks
 from animask.trainer import Trainer
@@ -95,8 +95,8 @@ def make_model(config: ModelConfig = TINY) -> Animator:
 
 def make_trainer(epoch: int = 1, ranks: Ranks | None = None, **changes: Any) -> Trainer:
     config = settings(**changes)
-    lesson = (Taught if config.masks == "taught" else Found)(config)
-    return Trainer(make_model(), lesson, config, epoch, ranks or Ranks(CPU))
+    objective = (Taught if config.masks == "taught" else Found)(config)
+    return Trainer(make_model(), objective, config, epoch, ranks or Ranks(CPU))
 
 
 def run_tiny(out: Path, data: Path, resume: bool = False, ranks: int = 1, **changes: Any) -> list[str]:
@@ -168,7 +168,7 @@ def enter(function: Callable[..., None], arguments: tuple[Any, ...], output: Pat
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    training.CASES, training.SHOWN, trainer.SETTLING = 5, 2, 2  # or a preview would take longer than the steps
+    training.HELD_OUT, training.SHOWN, trainer.SETTLING = 5, 2, 2  # or a preview would take longer than the steps
     for number, name in ((1, "stdout"), (2, "stderr")):
         os.dup2(os.open(output.with_suffix(f".{name}"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     function(*arguments)

@@ -14,7 +14,7 @@ from animask.cli.animate import Device, Precision, Scale, Threshold, Weights, me
 from animask.cli.screen import progress_bar, say, show_result
 
 if TYPE_CHECKING:
-    from animask.cases import Progress, Settings
+    from animask.protocol import Progress, Settings
 
 Protocol = StrEnum("Protocol", ["reconstruction", "animation"])
 Ablation = StrEnum("Ablation", ["no_pert", "no_ref", "no_id"])
@@ -79,7 +79,7 @@ def evaluate(
     if answers:
         count(answers, dataset, as_json)
         return
-    from animask.cases import Settings, list_cases
+    from animask.protocol import Settings, list_cases
     from animask.study import write_study
 
     given = {field.name: context.params[field.name] for field in fields(Settings)}

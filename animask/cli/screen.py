@@ -45,7 +45,10 @@ def say(text: str) -> None:
 
 
 def show_result(result: Any, path: str, as_json: bool) -> None:
-    """The one thing on stdout: a path, byte for byte, or all about what was made as JSON; null is no finite number."""
+    """The one thing on stdout: the path of what was made, byte for byte, or everything about it as JSON.
+
+    JSON knows no number that is not finite: null.
+    """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape")  # names of files need not be text
     content = json.loads(json.dumps(result, default=asdict), parse_constant=lambda name: None) if as_json else None
@@ -54,7 +57,10 @@ def show_result(result: Any, path: str, as_json: bool) -> None:
 
 @contextmanager
 def progress_bar(label: str, unit: str, quiet: bool, interrupted: str = "") -> Iterator[Show]:
-    """A function (done, total) that shows a bar, or lines in a log; `interrupted`, of both, is said where it stops."""
+    """A function (done, total) that shows progress: a bar on a terminal, else a line every ten seconds, or nothing.
+
+    interrupted: what is said where the user stops it; {} in it stand for done and total.
+    """
     at, has_bar = (0, 0), sys.stderr.isatty() and not quiet
     with bar(label, unit) if has_bar else nullcontext(lines(label, unit)) as show:
 

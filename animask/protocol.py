@@ -165,7 +165,10 @@ def read_prediction(folder: Path, name: str, side: int) -> Iterator[np.ndarray]:
 
 
 def list_cases(settings: Settings, folder: Path, progress: Progress = lambda done, total: None) -> Path:
-    """Write FOLDER/list.csv for `animate --pairs`, PNG sources and lossless drivers of the model's size; its path."""
+    """Write FOLDER/list.csv (source, driver, output), sources as PNG and drivers as lossless videos; returns its path.
+
+    They have the size that the weights take. `animask animate --pairs` reads such a list.
+    """
     side, cases = find_weights(settings.weights).config.resolution, plan(settings)
     rows = [("source", "driver", "output")]
     for part in ("sources", "drivers"):

@@ -152,7 +152,10 @@ def window(clay: Tensor, side: int, crop: int, generator: torch.Generator) -> Vi
 def measure(
     s: Tensor, target: Tensor, m_s: Tensor, m_d: Tensor, c: Tensor, f: Tensor, truth: Tensor
 ) -> dict[str, Tensor]:
-    """What masks are like, and L1 of c, f (against truth, what f shows of the target) and of the source; in [0, 1]."""
+    """What the masks are like, and L1 of c, f and of answering the source; means over pixels in [0, 1].
+
+    truth: the target, or the part of it that f shows.
+    """
     frames = {"l1_c": (c - target).abs().mean(), "l1_f": (f - truth).abs().mean(), "l1_copy": (s - target).abs().mean()}
     spread, motion = m_d.std(dim=(1, 2, 3)).mean(), (m_d - m_s).abs().mean()
     return {**frames, "mask_mean": m_d.mean(), "mask_spread": spread, "mask_motion": motion}

@@ -6,8 +6,8 @@ import pytest
 import torch
 from training_cases import TINY, centre, disc, make_batch, make_model, make_trainer, moved, numbers, seeded, settings
 
-from animask import lessons
-from animask.lessons import Taught, borrow_outline, choose_masks, measure, perturb_masks, smooth_warp, window
+from animask import objectives
+from animask.objectives import Taught, borrow_outline, choose_masks, measure, perturb_masks, smooth_warp, window
 from animask.pairs import Batch, shake
 from animask.perturb import p_test
 
@@ -21,7 +21,7 @@ def shaken(count: int = 4, toons: int = 2) -> Batch:
 @pytest.mark.parametrize(("jitter", "widths"), [("driver", [64]), ("all", [64, 128])])
 def test_jitter_of_the_driver_alone_and_of_all(jitter, widths, monkeypatch):
     seen = []
-    monkeypatch.setattr(lessons, "augment", lambda x, generator: seen.append(x.shape[3]) or x)
+    monkeypatch.setattr(objectives, "augment", lambda x, generator: seen.append(x.shape[3]) or x)
     make_trainer(jitter=jitter).learn(make_batch())
     assert seen == widths, "the pair shares a draw"
 
@@ -70,15 +70,15 @@ def test_a_flow_is_taught_where_the_source_lies():
 def test_r_gets_the_others_masks_of_toons_and_changed_own_ones_of_clips(monkeypatch):
     model, batch = make_model(), shaken(4, 2)
     m_d, m_o = torch.rand(4, 1, 16, 16, generator=seeded()), torch.rand(2, 1, 16, 16, generator=seeded(1))
-    monkeypatch.setattr(lessons, "OTHER_CLAY", 0.0)
-    monkeypatch.setattr(lessons, "OWN_CLAY", 0.0)
+    monkeypatch.setattr(objectives, "OTHER_CLAY", 0.0)
+    monkeypatch.setattr(objectives, "OWN_CLAY", 0.0)
     found = perturb_masks(model, batch, m_d, m_o, seeded())
     assert torch.equal(found[:2], p_test(m_o, TINY.threshold, TINY.scale))
     assert not torch.allclose(found[2:], p_test(m_d[2:], TINY.threshold, TINY.scale), atol=0.05)
-    monkeypatch.setattr(lessons, "OTHER_CLAY", 1.0)
+    monkeypatch.setattr(objectives, "OTHER_CLAY", 1.0)
     found = perturb_masks(model, batch, m_d, m_o, seeded())
     assert torch.equal(found[:2], p_test(batch.clay_o, TINY.threshold, TINY.scale))
-    monkeypatch.setattr(lessons, "OWN_CLAY", 1.0)
+    monkeypatch.setattr(objectives, "OWN_CLAY", 1.0)
     assert not torch.equal(perturb_masks(model, batch, m_d, m_o, seeded())[2:], found[2:])
 
 
@@ -136,9 +136,9 @@ def test_a_borrowed_outline_has_the_own_face_and_the_others_hair():
 def test_a_taught_model_learns_the_clay():
     model = make_model().train()
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
-    lesson, batch, errors = Taught(SETTINGS), shaken(4, 2), []
+    objective, batch, errors = Taught(SETTINGS), shaken(4, 2), []
     for step in range(30):
-        loss, figures = lesson(model, batch, seeded(step))
+        loss, figures = objective(model, batch, seeded(step))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
