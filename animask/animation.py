@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
+from itertools import chain, count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -291,7 +292,7 @@ def list_jobs(sources: Sequence[Path], driver: Path, folder: Path) -> list[Job]:
     """One job a source, into `folder`: NAME.mp4 of the source NAME.png, NAME-2.mp4 for the second of that name."""
     jobs: dict[str, Job] = {}  # by lower case: some file systems take a.mp4 and A.mp4 for the same
     for source in sources:
-        names = (source.stem, *(f"{source.stem}-{number}" for number in range(2, len(sources) + 1)))
+        names = chain([source.stem], (f"{source.stem}-{number}" for number in count(2)))
         name = next(name for name in names if name.lower() not in jobs)
         jobs[name.lower()] = Job(source, driver, folder / f"{name}{SUFFIX}")
     return list(jobs.values())

@@ -120,8 +120,9 @@ def pack(frames: list[np.ndarray], clays: list[np.ndarray]) -> np.ndarray:
 
 def cache_folder() -> Path:
     """Where decoded frames are kept: $ANIMASK_CACHE, or animask in the user's cache folder."""
-    above = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("ANIMASK_CACHE") or Path(above) / "animask")
+    if os.environ.get("ANIMASK_CACHE"):  # then there need be no home
+        return Path(os.environ["ANIMASK_CACHE"])
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "animask"
 
 
 def cached(clip: Clip, resolution: int, folder: Path) -> Path:

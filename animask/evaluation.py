@@ -162,7 +162,7 @@ def open_bench(settings: Settings) -> Bench:
 @torch.inference_mode()
 def drive(bench: Bench, case: Case) -> Iterator[Driven]:
     """A video, batch by batch. AnimaskError or OSError for what cannot be read or driven, or does not fit."""
-    _, model, columns, settings, _ = bench
+    model, columns, settings = bench.model, bench.columns, bench.settings
     side = model.config.resolution
     s, m_s = encode_source(model, case.source(side))
     shots = case.shots(side)

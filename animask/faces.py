@@ -19,9 +19,8 @@ SIDES = {DETECTOR: 128, MESH: 192, IRIS: 64, PERSON: 256}
 OUTPUTS: dict[str, tuple[str, ...]] = {DETECTOR: ("classificators", "regressors"), MESH: ("conv2d_31", "conv2d_21")}
 OUTPUTS |= {IRIS: ("output_eyes_contours_and_brows", "output_iris"), PERSON: ("activation_10",)}
 # Centres of the detector's 896 anchors in [0, 1], x before y: two at each of 16×16 places, six at each of 8×8.
-ANCHORS = np.concatenate(
-    [np.repeat(np.indices((n, n))[::-1].reshape(2, -1).T + 0.5, each, 0) / n for n, each in ((16, 2), (8, 6))]
-)
+GRIDS = [(np.indices((cells, cells))[::-1].reshape(2, -1).T + 0.5) / cells for cells in (16, 8)]
+ANCHORS = np.concatenate([GRIDS[0].repeat(2, axis=0), GRIDS[1].repeat(6, axis=0)])
 POINTS = 468  # of the mesh
 SCORE = 0.4  # of the detector, below which nothing is looked at
 PRESENCE = 0.95  # of the mesh, below which there is no face

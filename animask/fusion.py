@@ -24,7 +24,6 @@ TAPS_PER_PIXEL = 1024
 # Convolutions on CPUs compute channels in groups of this many; a head with one or three computes the rest in vain.
 LANES = 16
 
-
 Blocks = Any  # a Sequential or ModuleList of Sequentials with named layers, which no type describes
 
 # Rows: taps of the transposed convolution; columns: the taps of the 3×3 one that they are the sum of.

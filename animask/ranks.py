@@ -87,7 +87,10 @@ class Ranks:
 
 
 def count_ranks(device: str, wanted: int | None) -> int:
-    """Processes that a run starts itself, on a CPU only: `wanted`, or one a core up to MOST; InputError elsewhere."""
+    """Processes that a run starts itself: on a CPU `wanted`, or one a core up to MOST; elsewhere one.
+
+    Raises InputError where several are wanted on something else, or torchrun has started some already.
+    """
     alone = "WORLD_SIZE" in os.environ or pick_device(device).name != "cpu"
     if alone and (wanted or 1) > 1:
         raise InputError("Several processes are started on a CPU only.", "Use torchrun for several GPUs.")

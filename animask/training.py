@@ -321,10 +321,13 @@ def cut_log(run: Path, step: int) -> None:
 def judge_masks(step: int, figures: dict[str, float]) -> str:
     """A word on masks that show nothing, or nothing."""
     mean, motion = figures.get("mask_mean", 0.5), figures.get("mask_motion", 1.0)  # none before the first step
-    fault = f"the same for source and driver (mean change {motion:.5f})" if motion < STILL else ""
-    if not DARK <= mean <= BRIGHT:
-        fault = f"{'dark' if mean < DARK else '1 everywhere'} (mean {mean:.5f})"
-    if not fault:
+    if mean < DARK:
+        fault = f"dark (mean {mean:.5f})"
+    elif mean > BRIGHT:
+        fault = f"1 everywhere (mean {mean:.5f})"
+    elif motion < STILL:
+        fault = f"the same for source and driver (mean change {motion:.5f})"
+    else:
         return ""
     if step <= PATIENCE:
         return f"masks are still {fault}; found masks may need {PATIENCE} steps to wake"

@@ -27,18 +27,31 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (animate, train, evaluate, prepare, bench, export, info):
-    app.command("eval" if command is evaluate else None)(command)
+app.command()(animate)
+app.command()(train)
+app.command("eval")(evaluate)
+app.command()(prepare)
+app.command()(bench)
+app.command()(export)
+app.command()(info)
 
 
-@app.callback(invoke_without_command=True)  # as --version stands alone
-def show_version(wanted: Annotated[bool, Option("--version", help="Show the version.")] = False) -> None:
-    """Options before the command."""
+def show_version(wanted: bool) -> None:
+    """Print the version and stop."""
     if wanted:
         from importlib.metadata import version
 
         print(version("animask"))
         raise typer.Exit
+
+
+@app.callback()
+def callback(
+    version: Annotated[
+        bool, Option("--version", help="Show the version.", callback=show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Options before the command."""
 
 
 def spread_lists(arguments: list[str]) -> list[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
-from animask.cli.screen import progress_bar, say, show_result, speak
+from animask.cli.screen import progress_bar, say, show_result, spoken
 from animask.errors import InputError
 from animask.files import read_fps
 
@@ -24,9 +24,11 @@ Precision = StrEnum("Precision", ["auto", "fp32", "bf16", "fp16"])
 
 def read_threshold(text: str) -> float | str:
     """ρ of P_test: "median" or a number in [0, 1]."""
+    if text == "median":
+        return text
     with suppress(ValueError):
-        if text == "median" or 0.0 <= float(text) <= 1.0:
-            return text if text == "median" else float(text)
+        if 0.0 <= float(text) <= 1.0:
+            return float(text)
     raise typer.BadParameter("give median or a number between 0 and 1")
 
 
@@ -61,6 +63,7 @@ FACE = "Which face of the picture auto takes: 1 is the largest; -v lists them. D
 FACE += "that is a square crop of a head already stays whole."
 LAYOUT = "result; compare: source, driver, result; strip: the columns of the paper's figure 3."
 BEHIND = "Colour behind transparent pixels."
+RATE = "Frames a second, in place of the driver's."
 PAIRS = "A list with the columns source,driver,output in place of SOURCE and DRIVER; outputs go into -o."
 
 
@@ -81,7 +84,9 @@ def animate(
     overwrite: Annotated[bool, result("--overwrite", help="Replace an existing output.")] = False,
     start: Annotated[float, part(min=0.0, metavar="SECONDS", help="Where to begin.")] = 0.0,
     end: Annotated[float | None, part(min=0.0, metavar="SECONDS", help="Where to stop.")] = None,
-    fps: Annotated[Any, part(parser=read_fps, metavar="N|N/M", help="Frames a second; default: the driver's.")] = None,
+    fps: Annotated[
+        Any, part(parser=read_fps, metavar="N|N/M", help="Frames a second, in place of the driver's.")
+    ] = None,
     pairs: Annotated[Path | None, many(metavar="CSV", help=PAIRS)] = None,
     skip_existing: Annotated[bool, many("--skip-existing", help="Leave out what is there.")] = False,
     weights: Weights = "portrait",
@@ -106,17 +111,17 @@ def animate(
 
     settings = Settings(**{field.name: context.params[field.name] for field in fields(Settings)})
     jobs = read_jobs(inputs or [], pairs, preview or output)
-    speak(verbose)
-    if preview is not None:
-        if len(jobs) != 1:
-            raise InputError("--preview shows one SOURCE and one DRIVER.")
-        made = preview_crops(jobs[0].source, jobs[0].driver, preview, settings)
-        show_warnings(made.warnings)
-        show_result(made, str(preview), as_json)
-    elif len(jobs) == 1 and pairs is None and not skip_existing:
-        animate_one(jobs[0], settings, quiet, as_json)
-    else:
-        animate_all(jobs, settings, skip_existing, quiet, as_json)
+    with spoken(verbose):
+        if preview is not None:
+            if len(jobs) != 1:
+                raise InputError("--preview shows one SOURCE and one DRIVER.")
+            made = preview_crops(jobs[0].source, jobs[0].driver, preview, settings)
+            show_warnings(made.warnings)
+            show_result(made, str(preview), as_json)
+        elif len(jobs) == 1 and pairs is None and not skip_existing:
+            animate_one(jobs[0], settings, quiet, as_json)
+        else:
+            animate_all(jobs, settings, skip_existing, quiet, as_json)
 
 
 def read_jobs(inputs: list[Path], pairs: Path | None, output: Path | None) -> "list[Job]":

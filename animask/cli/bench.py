@@ -28,7 +28,8 @@ def bench(
     from animask.animation import Settings
     from animask.benchmark import measure_speed
 
-    speed = measure_speed(Settings(weights, device, precision.value, batch), preset, seconds)
+    settings = Settings(weights=weights, device=device, precision=precision.value, batch=batch)
+    speed = measure_speed(settings, preset, seconds)
     if as_json:
         show_result(speed, "", as_json)
     say(f"{speed['weights']} ({speed['preset']}, {speed['resolution']} pixels), batch {batch}")

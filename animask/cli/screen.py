@@ -115,9 +115,15 @@ def lines(label: str, unit: str) -> Show:
     return show
 
 
-def speak(verbose: bool) -> None:
+@contextmanager
+def spoken(verbose: bool) -> Iterator[None]:
     """With -v, what the package logs goes to stderr."""
     logger, speaker = logging.getLogger("animask"), logging.Handler()
     speaker.emit = lambda record: say(record.getMessage())  # type: ignore[method-assign]
-    logger.setLevel(logging.INFO if verbose else logging.NOTSET)
-    logger.handlers = [speaker] if verbose else []
+    if verbose:
+        logger.setLevel(logging.INFO)
+        logger.addHandler(speaker)
+    try:
+        yield
+    finally:
+        logger.removeHandler(speaker)
