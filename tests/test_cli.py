@@ -117,6 +117,10 @@ def test_several_values_after_one_flag(given, expected):
     assert spread_lists(given.split()) == expected.split()
 
 
+def test_the_version_comes_before_what_is_wrong(run):
+    assert run("--version nonsense")[0] == 0
+
+
 @pytest.mark.parametrize("flag", ["--help", "--version"])
 def test_help_and_version_do_not_load_torch(flag):
     code = f"import sys, animask.cli\ndir(animask)\ntry: animask.cli.main(['{flag}'])\nexcept SystemExit: pass\n"
