@@ -68,7 +68,12 @@ img { display: block; max-width: 100%; }
 Scores = dict[str, dict[str, Score]]  # by column, then by metric
 Seen = dict[str, Tensor]  # what metrics compare in B frames: "frames", "points", "identity", each as in `metrics`
 Values = dict[tuple[str, str], list[float]]  # by column and metric, one a frame; NaN where the metric skipped it
-open_lpips = cache(lambda device: Lpips().to(device))  # once a device
+
+
+@cache
+def open_lpips(device: torch.device) -> Lpips:
+    """The network of LPIPS, on a device, opened once."""
+    return Lpips().to(device)
 
 
 class Metric(NamedTuple):

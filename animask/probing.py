@@ -86,12 +86,16 @@ def probe(path: Path) -> VideoInfo:
 
 def list_pictures(folder: Path) -> list[Path]:
     """The pictures in a folder in natural order (2 before 10); hidden files are not pictures."""
+
+    def natural(path: Path) -> list[str | int]:
+        parts = re.split("([0-9]+)", path.name.lower())
+        return [int(part) if number % 2 else part for number, part in enumerate(parts)]
+
     try:
         found = [p for p in folder.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES and p.name[0] != "."]
     except OSError as error:
         raise InputError(f"The folder {folder} cannot be read: {error.strerror}.") from error
-    parts = {path: re.split("([0-9]+)", path.name.lower()) for path in found}  # every other one is a number
-    return sorted(found, key=lambda path: [int(part) if n % 2 else part for n, part in enumerate(parts[path])])
+    return sorted(found, key=natural)
 
 
 def probe_animation(path: Path) -> VideoInfo:
